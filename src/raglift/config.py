@@ -1,0 +1,233 @@
+"""`experiment.yaml` and `--set key=value` into one validated `Config`; every default is written here, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from raglift.errors import InputError, suggest_name
+from raglift.records import Arm, parse_arm
+
+DEFAULT_ARMS = (
+    "base.none",
+    "base.oracle",
+    "sft.none",
+    "sft.oracle",
+    "rag-sft.none",
+    "rag-sft.oracle",
+    "rag-sft.retrieved",
+    "sft.retrieved",
+)
+ALL_ARMS = tuple(
+    f"{tuning}.{context}"
+    for tuning in ("base", "sft", "rag-sft")
+    for context in ("none", "oracle", "retrieved", "distractor", "counterfactual", "irrelevant")
+)
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys are errors, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PromptConfig(Section):
+    """How a prompt is put together; the defaults are the founding experiment's."""
+
+    template: Literal["founding", "chat", "custom"] = "founding"
+    with_passage: str = "(제공된 정보) {passage} (사용자 질문) {question}"
+    without_passage: str = "{question}"
+    answer_mark: str = "\n### 답변:"
+    not_found: str = "알맞은 정보를 찾을 수 없음"
+    passage_separator: str = "\n"
+
+
+class LoraConfig(Section):
+    """The adapter, with the founding experiment's settings."""
+
+    rank: int = Field(64, ge=1)
+    alpha: float = Field(16, gt=0)
+    dropout: float = Field(0.05, ge=0, lt=1)
+    init: Literal["gaussian", "default"] = "gaussian"
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class TrainConfig(Section):
+    """The training, with the founding experiment's settings."""
+
+    learning_rate: float = Field(3e-4, gt=0)
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_steps: int = Field(0, ge=0)
+    batch_size: int = Field(2, ge=1)
+    accumulation: int = Field(1, ge=1)
+    epochs: int = Field(20, ge=1)
+    weight_decay: float = Field(0.0, ge=0)
+    max_gradient_norm: float = Field(1.0, gt=0)
+    log_every: int = Field(5, ge=1)
+    context: Literal["oracle", "retrieved", "mix"] = "oracle"
+    mix_oracle_share: float = Field(0.8, ge=0, le=1)
+    mix_distractors: int = Field(4, ge=0)
+
+
+class AnswerConfig(Section):
+    """Decoding, the same in every arm."""
+
+    samples: int = Field(4, ge=1)
+    temperature: float = Field(0.6, ge=0)
+    top_k: int = Field(50, ge=1)
+    max_new_tokens: int = Field(96, ge=1)
+    questions_per_batch: int = Field(32, ge=1)
+    distractors: int = Field(4, ge=1)
+
+
+class RetrievalConfig(Section):
+    """The search that the `retrieved` context uses."""
+
+    embedder: str = "e5-small"
+    search: Literal["dense", "lexical", "hybrid"] = "hybrid"
+    k: int = Field(1, ge=1)
+    threshold: float | None = None
+    weight: float = Field(0.2, ge=0, le=1)
+    tuned: bool = True
+
+
+class CompareConfig(Section):
+    """The headline, fixed before the run."""
+
+    a: str = "sft.none"
+    b: str = "rag-sft.oracle"
+    split: Literal["seen", "unseen", "absent", "all"] = "seen"
+    margin: float = Field(5.0, gt=0)
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+
+
+class ReportConfig(Section):
+    """What the report looks like."""
+
+    language: Literal["ko", "en"] = "en"
+
+
+def _split_names(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+class Config(Section):
+    """All settings of an experiment."""
+
+    name: str = Field("experiment", pattern=r"^[A-Za-z0-9가-힣][A-Za-z0-9가-힣._-]*$")
+    model: str = "gemma3-270m"
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    trust_remote_code: bool = False
+    arms: Annotated[tuple[str, ...], BeforeValidator(_split_names)] = DEFAULT_ARMS
+    seed: int = Field(0, ge=0)
+    seeds: int = Field(1, ge=1)
+    grader: Literal["rubric", "judge", "human"] = "rubric"
+    prompt: PromptConfig = PromptConfig()
+    lora: LoraConfig = LoraConfig()
+    train: TrainConfig = TrainConfig()
+    answer: AnswerConfig = AnswerConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    compare: CompareConfig = CompareConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_all_arms(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("arms") in ("all", ["all"], ("all",)):
+            values = {**values, "arms": ALL_ARMS}
+        return values
+
+    def list_arms(self) -> list[Arm]:
+        """The arms in their order of answering, without repeats."""
+        return [parse_arm(name) for name in dict.fromkeys(self.arms)]
+
+    def list_seeds(self) -> list[int]:
+        """The training seeds."""
+        return [self.seed + offset for offset in range(self.seeds)]
+
+
+def load_config(file: Path, overrides: Sequence[str] = (), **options: Any) -> Config:
+    """Read a YAML file, lay `key=value` overrides over it and validate.
+
+    Args:
+        file: `experiment.yaml`.
+        overrides: `section.key=value` texts as given to `--set`; values are YAML.
+        options: top-level values that the command line sets (None means not given).
+    """
+    values = read_yaml(file)
+    for override in overrides:
+        _apply_override(values, override)
+    values.update({key: value for key, value in options.items() if value is not None})
+    config = validate_config(values, str(file))
+    for arm in (*config.arms, config.compare.a, config.compare.b):
+        parse_arm(arm)
+    return config
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A YAML mapping; InputError for anything else."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(str(file), "no such file", "an experiment.yaml", "raglift init DIR makes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(str(file), f"cannot be read ({error})", "a UTF-8 YAML file") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{file}:{mark.line + 1}" if mark else str(file)
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise InputError(where, str(problem), "key: value lines") from None
+    except RecursionError:
+        raise InputError(str(file), "nested too deep", "key: value lines") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(str(file), f"a {type(values).__name__}", "key: value lines (a mapping)")
+    return values
+
+
+def validate_config(values: dict[str, Any], where: str) -> Config:
+    """Validate a mapping; the first problem becomes an InputError that names its key."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        path = [str(part) for part in problem["loc"]]
+        key = ".".join(path)
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(path[:-1])
+            raise InputError(
+                f"{where}: {key}", "unknown key", "a key of raglift's config", suggest_name(path[-1], known)
+            ) from None
+        raise InputError(f"{where}: {key}", repr(problem["input"])[:120], problem["msg"]) from None
+
+
+def _known_keys(path: Sequence[str]) -> list[str]:
+    section: Any = Config
+    for part in path:
+        section = section.model_fields[part].annotation
+    return list(section.model_fields)
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {override}", "no key=value", "for example --set train.epochs=5")
+    *sections, last = key.strip().split(".")
+    place = values
+    for section in sections:
+        inner = place.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"--set {override}", f"'{section}' is no section", "section.key=value")
+        place = inner
+    try:
+        place[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        place[last] = text

@@ -1,0 +1,245 @@
+"""The files of an experiment folder in and out: JSONL with an error per line, checked against each other."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from raglift.errors import InputError, suggest_name
+from raglift.records import SPLITS, Counterfactual, Example, Experiment, Passage, Question, Rubric
+
+BUNDLED = ("ml-qa-ko",)
+QUESTION_KEYS = {"id", "question", "passage_id", "split", "reference", "rubric", "counterfactual"}
+RUBRIC_KEYS = {"must", "must_not", "pass", "fail", "draft"}
+
+
+def find_experiment(name_or_folder: str) -> Path:
+    """The folder of an experiment: a path, or the name of a bundled one."""
+    folder = Path(name_or_folder)
+    if (folder / "experiment.yaml").is_file():
+        return folder
+    if name_or_folder in BUNDLED:
+        return Path(str(files("raglift") / "data" / name_or_folder))
+    found = "a folder without experiment.yaml" if folder.is_dir() else "no such folder"
+    raise InputError(
+        f"experiment '{name_or_folder}'",
+        found,
+        "a folder with experiment.yaml or a bundled name: " + ", ".join(BUNDLED),
+        "raglift init DIR makes one",
+    )
+
+
+def load_experiment(folder: Path, name: str) -> Experiment:
+    """Read passages, examples and questions, each line checked, then checked against each other.
+
+    Raises InputError naming file and line for the first problem.
+    """
+    passages = _read_records(folder / "passages.jsonl", parse_passage)
+    examples = _read_records(folder / "train.jsonl", parse_example)
+    questions = _read_records(folder / "questions.jsonl", parse_question)
+    experiment = Experiment(name, str(folder), tuple(passages), tuple(examples), tuple(questions))
+    _check_references(folder, experiment)
+    return experiment
+
+
+def read_jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, object) for each line that is not blank; InputError names file:line."""
+    try:
+        with file.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, _parse_line(line, f"{file}:{number}")
+    except FileNotFoundError:
+        raise InputError(str(file), "no such file", "a JSONL file") from None
+    except UnicodeDecodeError as error:
+        raise InputError(str(file), f"not UTF-8 ({error.reason})", "UTF-8 text", "save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(str(file), f"cannot be read ({error.strerror})", "a JSONL file") from None
+
+
+def dump_line(row: dict[str, Any]) -> str:
+    """One JSONL line. Lone surrogates cannot be UTF-8, so they are written as JSON escapes."""
+    line = json.dumps(row, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        line = json.dumps(row)
+    return line + "\n"
+
+
+def write_jsonl(file: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Plain JSONL for files outside a run folder (a new experiment, an export)."""
+    file.write_text("".join(dump_line(row) for row in rows), encoding="utf-8")
+
+
+def parse_passage(row: dict[str, Any], where: str) -> Passage:
+    _check_keys(row, {"id", "text"}, where)
+    return Passage(_read_text(row, "id", where), _read_text(row, "text", where))
+
+
+def parse_example(row: dict[str, Any], where: str) -> Example:
+    _check_keys(row, {"question", "answer", "passage_id"}, where)
+    return Example(*(_read_text(row, key, where) for key in ("question", "answer", "passage_id")))
+
+
+def parse_question(row: dict[str, Any], where: str) -> Question:
+    """One evaluation item; the rubric may be a draft but not empty."""
+    _check_keys(row, QUESTION_KEYS, where)
+    split = _read_text(row, "split", where)
+    if split not in SPLITS:
+        raise InputError(f"{where}: split", repr(split), "one of " + ", ".join(SPLITS), suggest_name(split, SPLITS))
+    passage_id = row.get("passage_id")
+    if (passage_id is None) != (split == "absent"):
+        expected = "null" if split == "absent" else "the id of the passage that answers it"
+        raise InputError(f"{where}: passage_id", repr(passage_id), f"{expected} (split is {split})")
+    counterfactual = row.get("counterfactual")
+    return Question(
+        id=_read_text(row, "id", where),
+        question=_read_text(row, "question", where),
+        passage_id=None if passage_id is None else _read_text(row, "passage_id", where),
+        split=split,  # type: ignore[arg-type]
+        reference=_read_text(row, "reference", where),
+        rubric=parse_rubric(row.get("rubric"), f"{where}: rubric"),
+        counterfactual=None if counterfactual is None else _parse_counterfactual(counterfactual, where),
+    )
+
+
+def parse_rubric(value: Any, where: str) -> Rubric:
+    """A rubric from its JSON form; InputError when it is empty or of another shape."""
+    if not isinstance(value, dict):
+        raise InputError(where, _describe(value), '{"must": [["alternative", ...], ...], "must_not": [...]}')
+    _check_keys(value, RUBRIC_KEYS, where)
+    must = value.get("must")
+    groups_fit = isinstance(must, list) and all(
+        isinstance(group, list) and group and all(isinstance(item, str) and item.strip() for item in group)
+        for group in must
+    )
+    if not must or not groups_fit:
+        raise InputError(
+            f"{where}.must", _describe(must), "a list of groups, each a list of one or more texts",
+            "an empty rubric passes everything; raglift rubric draft proposes one",
+        )
+    return Rubric(
+        must=tuple(tuple(group) for group in must),
+        must_not=_read_texts(value, "must_not", where),
+        passes=_read_texts(value, "pass", where),
+        fails=_read_texts(value, "fail", where),
+        draft=bool(value.get("draft", False)),
+    )
+
+
+def normalize_question(text: str) -> str:
+    """A question as compared for overlap: NFKC, case folded, letters and digits only."""
+    return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
+
+
+def find_overlaps(experiment: Experiment) -> list[tuple[Example, Question]]:
+    """Training rows whose question is an evaluation question (up to case, spacing and punctuation)."""
+    trained = {normalize_question(example.question): example for example in experiment.examples}
+    return [
+        (trained[key], question)
+        for question in experiment.questions
+        if (key := normalize_question(question.question)) in trained
+    ]
+
+
+def _read_records(file: Path, parse: Any) -> list[Any]:
+    records, seen = [], {}
+    for number, row in read_jsonl(file):
+        record = parse(row, f"{file}:{number}")
+        identifier = getattr(record, "id", None)
+        if identifier is not None and identifier in seen:
+            raise InputError(
+                f"{file}:{number}", f"id '{identifier}' again (first on line {seen[identifier]})", "ids that differ"
+            )
+        seen[identifier] = number
+        records.append(record)
+    if not records:
+        raise InputError(str(file), "no rows", "at least one JSON object, one a line")
+    return records
+
+
+def _check_references(folder: Path, experiment: Experiment) -> None:
+    known = experiment.passage_by_id
+    rows: Sequence[tuple[str, Sequence[Example | Question]]] = (
+        ("train.jsonl", experiment.examples),
+        ("questions.jsonl", experiment.questions),
+    )
+    for name, records in rows:
+        for number, record in enumerate(records, start=1):
+            if record.passage_id is not None and record.passage_id not in known:
+                raise InputError(
+                    f"{folder / name}: row {number}: passage_id",
+                    f"no passage '{record.passage_id}'",
+                    "an id of passages.jsonl",
+                    suggest_name(record.passage_id, known),
+                )
+    _check_splits(folder, experiment)
+    overlaps = find_overlaps(experiment)
+    if overlaps:
+        example, question = overlaps[0]
+        raise InputError(
+            f"{folder / 'questions.jsonl'}: question '{question.id}'",
+            f"'{question.question}' is also the training question '{example.question}' ({len(overlaps)} overlap)",
+            "evaluation questions that were never trained on",
+            "rephrase one of the two",
+        )
+
+
+def _check_splits(folder: Path, experiment: Experiment) -> None:
+    trained = {example.passage_id for example in experiment.examples}
+    for question in experiment.questions:
+        if question.split != "absent" and (question.passage_id in trained) != (question.split == "seen"):
+            state = "is" if question.passage_id in trained else "is not"
+            raise InputError(
+                f"{folder / 'questions.jsonl'}: question '{question.id}'",
+                f"split is {question.split}, but its passage '{question.passage_id}' {state} in train.jsonl",
+                "seen: its passage is also in the training rows; unseen: it is not",
+                "change the split or the training rows",
+            )
+
+
+def _parse_counterfactual(value: Any, where: str) -> Counterfactual:
+    where = f"{where}: counterfactual"
+    if not isinstance(value, dict):
+        raise InputError(where, _describe(value), '{"text": ..., "rubric": {...}}')
+    _check_keys(value, {"text", "rubric"}, where)
+    return Counterfactual(_read_text(value, "text", where), parse_rubric(value.get("rubric"), f"{where}.rubric"))
+
+
+def _parse_line(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(where, f"not JSON ({error})", "one JSON object a line") from None
+    if not isinstance(row, dict):
+        raise InputError(where, _describe(row), "one JSON object a line")
+    return row
+
+
+def _check_keys(row: dict[str, Any], known: set[str], where: str) -> None:
+    for key in row:
+        if key not in known:
+            raise InputError(where, f"unknown key '{key}'", "keys " + ", ".join(sorted(known)), suggest_name(key, known))
+
+
+def _read_text(row: dict[str, Any], key: str, where: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{where}: {key}", _describe(value), "a text that is not empty")
+    return unicodedata.normalize("NFC", value)
+
+
+def _read_texts(row: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+    value = row.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InputError(f"{where}.{key}", _describe(value), "a list of texts")
+    return tuple(value)
+
+
+def _describe(value: Any) -> str:
+    return "missing" if value is None else f"{type(value).__name__} {str(value)[:80]!r}"
