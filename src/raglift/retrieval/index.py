@@ -1,0 +1,313 @@
+"""The passage index: one LanceDB table with text, vector and tokens, kept in step with the knowledge base."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raglift.errors import InputError, RunError
+from raglift.records import Passage
+from raglift.retrieval.embedders import Embedder, Vectors
+from raglift.retrieval.tokens import list_tokens, name_tokenizer, normalize_text
+from raglift.runfolder import explain_disk_errors, hash_content
+
+FORMAT = "1"
+TABLE = "passages"
+EMBED_BATCH = 32
+LARGE = 50_000  # rows from which vectors stay on disk behind an approximate index
+PROBES, REFINE = 64, 10  # share of an approximate index that a query reads; re-ranked by exact distance
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did: `rebuilt_because` is None when the table that was there could be kept."""
+
+    embedded: int
+    kept: int
+    removed: int
+    rebuilt_because: str | None
+    windowed: tuple[str, ...]
+    duplicates: tuple[tuple[str, ...], ...]
+
+    def list_notices(self) -> list[str]:
+        """What a user should be told, one sentence each."""
+        notices = []
+        if self.rebuilt_because:
+            notices.append(f"index built anew: {self.rebuilt_because}")
+        if self.windowed:
+            notices.append(
+                f"{len(self.windowed)} passage(s) longer than the embedder's window, embedded window by window "
+                f"and averaged: {', '.join(self.windowed[:5])}{' …' if len(self.windowed) > 5 else ''}"
+            )
+        for group in self.duplicates[:5]:
+            notices.append(f"the same text stands in passages {', '.join(group)}")
+        return notices
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a search's answer; `score` is a cosine (vectors) or BM25 (tokens)."""
+
+    passage_id: str
+    score: float
+
+
+class Index:
+    """A built index. `identity` is a hash of everything that decides what a search finds."""
+
+    def __init__(self, table: Any, embedder: Embedder, report: BuildReport | None = None) -> None:
+        self.table = table
+        self.embedder = embedder
+        self.report = report
+        self.size = int(table.count_rows())
+        self.is_large = self.size >= LARGE
+        self.version = int(table.version)
+
+    @cached_property
+    def identity(self) -> str:
+        """32 hexadecimal digits over embedder, tokenizer and every (id, text)."""
+        rows = self._read("id", "hash")
+        pairs = sorted(zip(rows["id"].to_pylist(), rows["hash"].to_pylist(), strict=True))
+        return hash_content(FORMAT, self.embedder.name, name_tokenizer(), pairs)
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """Passage text by id."""
+        rows = self._read("id", "text")
+        return dict(zip(rows["id"].to_pylist(), rows["text"].to_pylist(), strict=True))
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Passage ids, in the order of `vectors`."""
+        return list(self._memory[0])
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """(passages, dimensions) unit vectors in memory; for small indexes and tuning."""
+        return self._memory[1]
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """Row of `vectors` by passage id."""
+        return {passage_id: row for row, passage_id in enumerate(self.ids)}
+
+    def search_vectors(self, queries: Vectors, limit: int) -> list[list[Row]]:
+        """The nearest passages by cosine, best first: exact below LARGE rows, else approximate."""
+        if self.is_large:
+            return [self._search_approximately(query, limit) for query in queries]
+        lengths = np.linalg.norm(queries, axis=1, keepdims=True)
+        scores = queries @ self.vectors.T / np.maximum(lengths, 1e-12)
+        return [[Row(self.ids[i], float(row[i])) for i in rank_top(row, limit)] for row in scores]
+
+    def search_tokens(self, tokens: Sequence[str], limit: int) -> list[Row]:
+        """The best passages by BM25 over their tokens; none when no token occurs."""
+        from lancedb.query import MatchQuery
+
+        if not tokens:
+            return []
+        query = MatchQuery(" ".join(dict.fromkeys(tokens)), "tokens")
+        found = self.table.search(query, query_type="fts").limit(limit).select(["id", "_score"]).to_arrow()
+        rows = [Row(i, s) for i, s in zip(found["id"].to_pylist(), found["_score"].to_pylist(), strict=True)]
+        return sorted(rows, key=lambda row: (-row.score, row.passage_id))
+
+    def _search_approximately(self, query: Vectors, limit: int) -> list[Row]:
+        search = self.table.search(query).distance_type("cosine").nprobes(PROBES).refine_factor(REFINE)
+        found = search.limit(limit).select(["id", "_distance"]).to_arrow()
+        distances = found["_distance"].to_pylist()
+        return [Row(i, 1.0 - d) for i, d in zip(found["id"].to_pylist(), distances, strict=True)]
+
+    @cached_property
+    def _memory(self) -> tuple[list[str], Vectors]:
+        rows = self._read("id", "vector").sort_by("id")  # a fixed order: ties and sums do not depend on history
+        flat = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return rows["id"].to_pylist(), flat.reshape(-1, self.embedder.dimensions).astype(np.float32)
+
+    def _read(self, *columns: str) -> Any:
+        return self.table.search().select(list(columns)).to_arrow()
+
+
+def rank_top(scores: Any, limit: int) -> list[int]:
+    """Positions of the highest scores, best first; ties keep their order."""
+    count = min(limit, len(scores))
+    if count < len(scores) // 4:
+        near = np.sort(np.argpartition(-scores, count)[: count + 1])
+        order = near[np.argsort(-scores[near], kind="stable")]
+    else:
+        order = np.argsort(-scores, kind="stable")
+    return [int(i) for i in order[:count]]
+
+
+def build_index(
+    passages: Sequence[Passage], embedder: Embedder, folder: Path, progress: Progress | None = None
+) -> Index:
+    """Bring `folder` in step with the passages; only new and changed ones are embedded.
+
+    An index of another embedder, of another tokenizer, or one that cannot be read is built anew, and the
+    report says why. `progress(done, total)` counts passages embedded.
+
+    Raises:
+        InputError: no passages, or two with one id.
+        RunError: the folder cannot be written.
+    """
+    _check_passages(passages)
+    hashes = {passage.id: hash_text(passage.text) for passage in passages}
+    table, reason = _open_or_reject(folder, embedder)
+    known = _read_hashes(table) if table is not None else {}
+    changed = [passage for passage in passages if known.get(passage.id) != hashes[passage.id]]
+    removed = [passage_id for passage_id in known if passage_id not in hashes]
+    with explain_disk_errors(folder):
+        if table is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            table = _create_table(folder, embedder)
+        _store(table, changed, hashes, embedder, progress)
+        for start in range(0, len(removed), 500):
+            names = ", ".join("'" + name.replace("'", "''") + "'" for name in removed[start : start + 500])
+            table.delete(f"id IN ({names})")
+        if changed or removed:
+            _index_columns(table)
+    windowed = tuple(p.id for p in passages if len(p.text) > embedder.window // 2 and _is_long(p.text, embedder))
+    report = BuildReport(
+        len(changed), len(passages) - len(changed), len(removed), reason, windowed, find_duplicates(passages)
+    )
+    return Index(table, embedder, report)
+
+
+def open_index(folder: Path, embedder: Embedder) -> Index:
+    """An index that was built before; InputError when there is none, or another embedder's."""
+    table, reason = _open_or_reject(folder, embedder)
+    if table is None:
+        raise InputError(
+            str(folder), reason or "no index", f"an index built with {embedder.name}", "build it with: raglift index EXPERIMENT"
+        )
+    return Index(table, embedder)
+
+
+def hash_text(text: str) -> str:
+    """A passage's content hash; the same for composed and decomposed Hangul."""
+    return sha256(normalize_text(text).encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def find_duplicates(passages: Sequence[Passage]) -> tuple[tuple[str, ...], ...]:
+    """Ids of passages that have the same text, group by group."""
+    groups: dict[str, list[str]] = {}
+    for passage in passages:
+        groups.setdefault(hash_text(passage.text.strip()), []).append(passage.id)
+    return tuple(tuple(ids) for ids in groups.values() if len(ids) > 1)
+
+
+def _check_passages(passages: Sequence[Passage]) -> None:
+    if not passages:
+        raise InputError("passages.jsonl", "no passages", "a knowledge base of at least one passage", "add passages")
+    twice = [passage_id for passage_id, count in Counter(p.id for p in passages).items() if count > 1]
+    if twice:
+        raise InputError("passages.jsonl", f"id '{twice[0]}' stands twice", "one passage for each id", "rename one")
+
+
+def _is_long(text: str, embedder: Embedder) -> bool:
+    return embedder.count_tokens(text) > embedder.window
+
+
+def _open_or_reject(folder: Path, embedder: Embedder) -> tuple[Any, str | None]:
+    """The table, or None with the reason why it cannot be used (no reason: there was none)."""
+    import lancedb
+
+    if not folder.exists() or not any(folder.iterdir()):
+        return None, None
+    try:
+        table = lancedb.connect(str(folder)).open_table(TABLE)
+        made_by = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        table.search().limit(1).to_arrow()
+        _read_hashes(table)
+    except Exception as error:  # whatever a broken file makes the library raise: it is rebuilt from the passages
+        return None, f"the old one cannot be read ({str(error).strip().splitlines()[0][:120]})"
+    wanted = _describe_maker(embedder)
+    for key, value in wanted.items():
+        if made_by.get(key) != value:
+            return None, f"the old one was made by {key} '{made_by.get(key)}', now it is '{value}'"
+    return table, None
+
+
+def _describe_maker(embedder: Embedder) -> dict[str, str]:
+    return {
+        "format": FORMAT,
+        "embedder": embedder.name,
+        "dimensions": str(embedder.dimensions),
+        "tokenizer": name_tokenizer(),
+    }
+
+
+def _read_hashes(table: Any) -> dict[str, str]:
+    rows = table.search().select(["id", "hash"]).to_arrow()
+    return dict(zip(rows["id"].to_pylist(), rows["hash"].to_pylist(), strict=True))
+
+
+def _create_table(folder: Path, embedder: Embedder) -> Any:
+    import lancedb
+    import pyarrow as pa
+
+    fields = [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("hash", pa.string()),
+        ("tokens", pa.string()),
+        ("vector", pa.list_(pa.float32(), embedder.dimensions)),
+    ]
+    schema = pa.schema(fields, metadata=_describe_maker(embedder))
+    return lancedb.connect(str(folder)).create_table(TABLE, schema=schema)
+
+
+def _store(
+    table: Any, passages: Sequence[Passage], hashes: dict[str, str], embedder: Embedder, progress: Progress | None
+) -> None:
+    """Embed and write batch by batch: memory stays bounded and a killed build keeps what it wrote."""
+    batch_rows = max(EMBED_BATCH, min(4096, len(passages)))
+    for start in range(0, len(passages), batch_rows):
+        chunk = passages[start : start + batch_rows]
+        parts = []
+        for at in range(0, len(chunk), EMBED_BATCH):
+            parts.append(embedder.embed_passages([p.text for p in chunk[at : at + EMBED_BATCH]]))
+            if progress:
+                progress(start + min(at + EMBED_BATCH, len(chunk)), len(passages))
+        vectors = np.concatenate(parts)
+        if not np.isfinite(vectors).all():
+            raise RunError(f"embedder {embedder.name} returned vectors that are not numbers")
+        rows = make_rows(chunk, [hashes[p.id] for p in chunk], vectors, table.schema)
+        table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+
+def make_rows(passages: Sequence[Passage], hashes: Sequence[str], vectors: Vectors, schema: Any) -> Any:
+    """The Arrow table that is stored for some passages."""
+    import pyarrow as pa
+
+    flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
+    columns = [
+        [p.id for p in passages],
+        [p.text for p in passages],
+        list(hashes),
+        [" ".join(list_tokens(p.text)) for p in passages],
+        pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _index_columns(table: Any) -> None:
+    from lancedb.index import FTS, IvfPq
+
+    whole_words = FTS(
+        base_tokenizer="whitespace", stem=False, remove_stop_words=False, ascii_folding=False, max_token_length=None
+    )
+    table.create_index("tokens", config=whole_words, replace=True)
+    if table.count_rows() >= LARGE:
+        table.create_index("vector", config=IvfPq(distance_type="cosine"), replace=True)
+    table.optimize(cleanup_older_than=timedelta(hours=1))
