@@ -1,0 +1,1 @@
+"""Graders: rubric (deterministic), judge (a language model), human review, and their agreement."""

@@ -1,0 +1,66 @@
+"""Whether a match is denied on the spot: `조화 평균이 아니라`, `TP가 아닌`, `크기를 보지 않아`, `not recall`."""
+
+from __future__ import annotations
+
+import re
+
+from raglift.grading.reading import Reading, Span
+
+_HANGUL = "가-힣\ue000-\uf8ff"
+_JOSA = r"(?:이라는|라는|이|가|은|는|도|을|를|의|에|에는|으로|로|으로는|로는|에서|과는|와는|과|와|하고|까지)?"
+_THING = r"(?:것|게|건|거|값|뜻|말|의미|경우|개념|식|공식|평균|문제)?"
+_NOT = r"(?:아니(?!나다를)|아닌|아님|아냐|아녜|말고)"
+_NOT_ALSO = r"(?:만|뿐)"
+_NOUN_DENIED = re.compile(
+    rf"(?:{_THING}{_JOSA}{_NOT}"
+    rf"|{_THING}(?:이라고|라고)(?:는)?(?:할|볼|부를|말할)수(?:는|가|도)?없"
+    rf"|{_JOSA}(?:제외|빼고|뺀나머지|무관|무시|배제|상관없|관계없|상관하지|관계하지)"
+    rf"|{_JOSA}(?:크게|별로|전혀|직접)?(?:상관|관계|관련|의미|영향|필요|쓸모|소용|차이|연관|구분)"
+    r"(?:이|은|는|가|도|을|를)?(?:받지|주지|미치지|두지|하지|되지)?(?:는|도|을)?(?:않|못|없|안받|안주)"
+    rf"|{_JOSA}없(?!애|앤|앨|앴|을수록|을때|으면|어지|어야|음을))"
+)
+_VERB_DENIED = re.compile(
+    rf"{_JOSA}(?:[{_HANGUL}]{{1,3}}[을를에])?(?:[{_HANGUL}]{{1,2}}(?:게|히|로))?[{_HANGUL}]{{0,4}}?"
+    r"지(?:는|도|를|조차|까지|만은)?(?:않|못|마|말아|말고)"
+    rf"|[{_HANGUL}]{{0,3}}?수(?:가|는|도)?없"
+    rf"|{_JOSA}(?:안|못)(?:해|하|되|돼|봐|써|쓰|들어|나|보|넣|줘|받)"
+)
+_SAID_FALSE = re.compile(
+    r"[^\n]{0,12}?(?:라는|다는|란|라고하는)(?:것|말|건|게|설명|주장|얘기|이야기)?(?:은|는|이|도)?"
+    r"(?:사실)?(?:이|은)?(?:틀[렸린리려]|거짓|오해|사실이?아니|잘못|아니)"
+)
+_BEFORE = re.compile(r"(?:(?:^|[^잘])못|(?:^|[을를은는이가도에로])안)$")
+_ENGLISH_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bwithout|\bno|\brather than|\binstead of)\s+(?:(?:a|an|the|its)\s+)?$")
+_ENGLISH_AFTER = re.compile(r"(?:isnot|isn't|isnt|doesnot|doesn't|doesnt|arenot)")
+_OWN = re.compile(r"아니|아닌|아님|않|없|말고|무관|무시|제외|상관|(?:^|[^잘])못|\b안 |\bnot?\b|without|never")
+_LOOK_AHEAD = 40
+
+
+def contains_denial(pattern: str) -> bool:
+    """Whether the pattern itself states a negation; its matches are then taken as they are."""
+    return bool(_OWN.search(pattern))
+
+
+def is_denied(reading: Reading, span: Span, *, whole: bool = True) -> bool:
+    """Whether the words right after (or, for adverbs, right before) the span deny it.
+
+    With `whole` false the span is the first part of a longer match, and only a denial of the
+    noun itself counts (`x축이 아니라 … 재현율`), not that of a verb after it.
+    """
+    text = reading.text
+    after = text[span.end : span.end + _LOOK_AHEAD].split("\n", 1)[0]
+    if after and (_NOUN_DENIED.match(after) or (whole and _denied_later(after))):
+        return True
+    before = text[max(0, span.start - 3) : span.start]
+    if _BEFORE.search(before.rsplit("\n", 1)[-1]):
+        return True
+    first = reading.place[span.start]
+    origin = reading.letters.origin
+    if not first or first >= len(origin):
+        return False
+    words = reading.letters.source[max(0, origin[first] - 20) : origin[first]].lower()
+    return "n" in words and bool(_ENGLISH_BEFORE.search(words))
+
+
+def _denied_later(after: str) -> bool:
+    return bool(_VERB_DENIED.match(after) or _SAID_FALSE.match(after) or _ENGLISH_AFTER.match(after))

@@ -1,0 +1,105 @@
+"""An answer as the patterns see it: letters, with every known term as one sign."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+from raglift.grading.normalization import SENTENCE_END, Letters, read_letters
+from raglift.grading.terms import TermTable
+
+_SIGNS = "\ue000-\uf8ff"
+_APPOSITION = re.compile(rf"([{_SIGNS}])(?:[(\[](?:\1[,/=]?)+[)\]]|[/]?\1)+")
+_VALUE_WORDS = ("값", "수치")
+
+
+@dataclass(frozen=True)
+class Span:
+    """From sign `start` up to sign `end` of a reading's text."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """`text` has one sign per term; `place[i]` is the letter at which sign i starts (and one more for the end)."""
+
+    letters: Letters
+    text: str
+    place: tuple[int, ...]
+    sentence_ends: tuple[int, ...]
+    table: TermTable
+    memory: dict[object, object] = field(default_factory=dict, compare=False, repr=False)
+
+    def sentence_of(self, position: int) -> int:
+        """The number of the sentence that holds `position`."""
+        return bisect_right(self.sentence_ends, position)
+
+    def sentence_span(self, position: int) -> Span:
+        """The sentence that holds `position`, without its end mark."""
+        number = self.sentence_of(position)
+        start = self.sentence_ends[number - 1] + 1 if number else 0
+        end = self.sentence_ends[number] if number < len(self.sentence_ends) else len(self.text)
+        return Span(start, end)
+
+    def quote(self, span: Span) -> str:
+        """The words of the original text."""
+        return self.letters.quote(self.place[span.start], self.place[span.end])
+
+    def starts_word(self, position: int) -> bool:
+        """Whether white space stands before sign `position`."""
+        letter = self.place[position]
+        return letter >= len(self.letters.starts) or bool(self.letters.starts[letter])
+
+    def from_letters(self, start: int, end: int) -> Span | None:
+        """The span of letters as signs; None where it would cut a term in two."""
+        first = bisect_right(self.place, start) - 1
+        last = bisect_right(self.place, end) - 1
+        if self.place[first] != start or self.place[last] != end:
+            return None
+        return Span(first, last)
+
+
+def read_text(text: str, table: TermTable) -> Reading:
+    """Read a text; never raises."""
+    return read_terms(read_letters(text), table)
+
+
+def read_terms(letters: Letters, table: TermTable) -> Reading:
+    """Put one sign for each term, and one for a term with its own name in parentheses."""
+    signs: list[str] = []
+    place: list[int] = []
+    done = 0
+    text = letters.text
+    for mention in table.find_mentions(letters):
+        signs.append(text[done : mention.start])
+        place += range(done, mention.start)
+        signs.append(mention.sign)
+        place.append(mention.start)
+        done = mention.end
+        for word in _VALUE_WORDS:
+            if text.startswith(word, done):
+                done += len(word)
+                break
+    signs.append(text[done:])
+    place += range(done, len(text) + 1)
+    joined = "".join(signs)
+    if _APPOSITION.search(joined):
+        joined, place = _join_appositions(joined, place)
+    ends = tuple(found.start() for found in re.finditer(SENTENCE_END, joined))
+    return Reading(letters, joined, tuple(place), ends, table)
+
+
+def _join_appositions(text: str, place: list[int]) -> tuple[str, list[int]]:
+    pieces: list[str] = []
+    kept: list[int] = []
+    done = 0
+    for found in _APPOSITION.finditer(text):
+        pieces.append(text[done : found.start()] + found[1])
+        kept += place[done : found.start() + 1]
+        done = found.end()
+    pieces.append(text[done:])
+    kept += place[done:]
+    return "".join(pieces), kept

@@ -1,0 +1,324 @@
+"""The rubric grader: deterministic, and every verdict says which requirement decided and by which words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from raglift.errors import InputError
+from raglift.grading.denial import is_denied
+from raglift.grading.formulas import Formula, find_formulas, subjects_of
+from raglift.grading.patterns import FormulaPattern, Pattern, compile_pattern
+from raglift.grading.reading import Reading, Span, read_text
+from raglift.grading.terms import TermTable, load_terms
+from raglift.records import Passage, Question, Rubric
+
+RubricVerdict = Literal["correct", "incorrect"]
+
+
+@dataclass(frozen=True)
+class RubricResult:
+    """A verdict, the requirement that decided in one short sentence, and the answer's words that did."""
+
+    verdict: RubricVerdict
+    reason: str
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def is_correct(self) -> bool:
+        """Whether the answer fulfils its rubric."""
+        return self.verdict == "correct"
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One requirement of a rubric beside an answer, for `raglift grade --explain`.
+
+    `kind` is "general", "must", "must_not" or "contradiction". `matched` is the alternative or pattern
+    that matched ('' if none), `words` the answer's words it matched, `places` where they stand in the
+    answer's NFKC text, `denied` the words of a match that does not count because it is denied.
+    """
+
+    kind: Literal["general", "must", "must_not", "contradiction"]
+    number: int
+    patterns: tuple[str, ...]
+    fulfilled: bool
+    matched: str = ""
+    words: tuple[str, ...] = ()
+    places: tuple[tuple[int, int], ...] = ()
+    denied: str = ""
+
+
+@dataclass(frozen=True)
+class CompiledRubric:
+    """A rubric with its patterns compiled."""
+
+    must: tuple[tuple[Pattern, ...], ...]
+    must_not: tuple[Pattern, ...]
+    formula_groups: tuple[tuple[FormulaPattern, ...], ...]
+
+
+def compile_rubric(rubric: Rubric, table: TermTable) -> CompiledRubric:
+    """Compile all patterns of a rubric.
+
+    Raises:
+        InputError: a pattern is not understood.
+    """
+    must = tuple(tuple(compile_pattern(one, table) for one in group) for group in rubric.must)
+    must_not = tuple(compile_pattern(one, table) for one in rubric.must_not)
+    groups = tuple(tuple(one for one in group if isinstance(one, FormulaPattern)) for group in must)
+    return CompiledRubric(must, must_not, tuple(group for group in groups if group))
+
+
+_compile_shipped = lru_cache(maxsize=4096)(lambda rubric: compile_rubric(rubric, load_terms()))
+
+
+class RubricGrader:
+    """Grades answers by their question's rubric; knows the experiment's own names of terms.
+
+    Args:
+        passages: the knowledge base; its heads `name (한글 이름) : …` add names of terms.
+    """
+
+    name = "rubric"
+
+    def __init__(self, passages: Sequence[Passage] = ()) -> None:
+        self.table = load_terms().extended(passages) if passages else load_terms()
+        self._titles = {passage.id: title_of(passage.text) for passage in passages}
+        self._compiled: dict[Rubric, CompiledRubric] = {}
+
+    def compile(self, rubric: Rubric) -> CompiledRubric:
+        """The compiled rubric, from the cache after the first time."""
+        known = self._compiled.get(rubric)
+        if known is None:
+            known = self._compiled[rubric] = compile_rubric(rubric, self.table)
+        return known
+
+    def grade(self, question: Question, answer_text: str, rubric: Rubric | None = None) -> RubricResult:
+        """Grade one answer, by the question's rubric or by `rubric` (a counterfactual's)."""
+        title = self._titles.get(question.passage_id or "", "")
+        compiled = self.compile(rubric or question.rubric)
+        return _grade(compiled, self._read(answer_text), _said(question.question, self.table), _said(title, self.table))
+
+    def explain(self, question: Question, answer_text: str, rubric: Rubric | None = None) -> tuple[Requirement, ...]:
+        """Every requirement, with what matched and where."""
+        title = self._titles.get(question.passage_id or "", "")
+        compiled = self.compile(rubric or question.rubric)
+        asked, named = _said(question.question, self.table), _said(title, self.table)
+        return _explain(compiled, self._read(answer_text), asked, named)
+
+    def _read(self, text: str) -> Reading:
+        return read_text(text, self.table)
+
+
+def grade_rubric(rubric: Rubric, answer: str, question: str = "", title: str = "") -> RubricResult:
+    """Grade one answer by a rubric with the shipped terms.
+
+    Raises:
+        InputError: a pattern of the rubric is not understood.
+    """
+    table = load_terms()
+    return _grade(_compile_shipped(rubric), read_text(answer, table), _said(question, table), _said(title, table))
+
+
+def explain(rubric: Rubric, answer: str, question: str = "", title: str = "") -> tuple[Requirement, ...]:
+    """Every requirement of a rubric beside an answer, with the shipped terms."""
+    table = load_terms()
+    return _explain(_compile_shipped(rubric), read_text(answer, table), _said(question, table), _said(title, table))
+
+
+def check_rubric(rubric: Rubric, question: str = "", title: str = "", table: TermTable | None = None) -> list[str]:
+    """What is wrong with a rubric: no `must`, an unreadable pattern, or an example that disagrees."""
+    table = table or load_terms()
+    problems: list[str] = []
+    if not rubric.must:
+        problems.append("must is empty: every rubric needs at least one group")
+    problems += [f"must[{number}] has no alternative" for number, group in enumerate(rubric.must) if not group]
+    problems += _check_patterns(rubric, table)
+    if problems:
+        return problems
+    compiled = compile_rubric(rubric, table)
+    asked, named = _said(question, table), _said(title, table)
+    for key, examples, wanted in (("pass", rubric.passes, "correct"), ("fail", rubric.fails, "incorrect")):
+        for number, example in enumerate(examples):
+            result = _grade(compiled, read_text(example, table), asked, named)
+            if result.verdict != wanted:
+                problems.append(f"{key}[{number}] '{example}' is graded {result.verdict}: {result.reason}")
+    return problems
+
+
+def _check_patterns(rubric: Rubric, table: TermTable) -> list[str]:
+    problems: list[str] = []
+    places = [(f"must[{g}][{n}]", one) for g, group in enumerate(rubric.must) for n, one in enumerate(group)]
+    places += [(f"must_not[{n}]", one) for n, one in enumerate(rubric.must_not)]
+    for place, pattern in places:
+        try:
+            compile_pattern(pattern, table)
+        except InputError as problem:
+            problems.append(f"{place}: {problem.where}: {problem.found} (expected {problem.expected}; {problem.fix})")
+    return problems
+
+
+# ---------------------------------------------------------------- grading
+
+
+@lru_cache(maxsize=8192)
+def _said(text: str, table: TermTable) -> Reading:
+    return read_text(text, table)
+
+
+def _grade(compiled: CompiledRubric, answer: Reading, question: Reading, title: Reading) -> RubricResult:
+    empty = _general_fault(answer, question, title)
+    if empty:
+        return RubricResult("incorrect", empty, _words(answer, (Span(0, len(answer.text)),)))
+    evidence: list[str] = []
+    for number, group in enumerate(compiled.must):
+        spans = next((found for one in group if (found := one.find(answer))), ())
+        if not spans:
+            return RubricResult("incorrect", _missing(number, group, answer), _denied_words(group, answer))
+        evidence += _words(answer, spans)
+    for number, pattern in enumerate(compiled.must_not):
+        spans = pattern.find(answer)
+        if spans:
+            return RubricResult("incorrect", f"must_not[{number}]: says '{pattern.source}'", _words(answer, spans))
+    rival = _find_contradiction(compiled, answer, question)
+    if rival:
+        return RubricResult("incorrect", "contradiction: gives another formula too", _words(answer, (rival.span,)))
+    return RubricResult("correct", "every requirement is met", tuple(evidence))
+
+
+def _missing(number: int, group: tuple[Pattern, ...], answer: Reading) -> str:
+    named = ", ".join(f"'{one.source}'" for one in group[:3]) + (", …" if len(group) > 3 else "")
+    denied = any(one.find_denied(answer) for one in group)
+    return f"must[{number}]: " + (f"denied, {named}" if denied else f"none of {named} found")
+
+
+def _denied_words(group: tuple[Pattern, ...], answer: Reading) -> tuple[str, ...]:
+    return next((_words(answer, found) for one in group if (found := one.find_denied(answer))), ())
+
+
+def _words(answer: Reading, spans: Sequence[Span]) -> tuple[str, ...]:
+    return tuple(words for span in spans if (words := answer.quote(span).strip()))
+
+
+def _find_contradiction(compiled: CompiledRubric, answer: Reading, question: Reading) -> Formula | None:
+    """Another formula for the thing that a `must` group has a formula for."""
+    wanted = [one.formula for group in compiled.formula_groups for one in group]
+    if not wanted:
+        return None
+    found = find_formulas(answer)
+    right = [one for one in found if any(one.equals(formula) for formula in wanted)]
+    metrics = answer.table.families.get("metric", frozenset())
+    asked = {answer.table.term_of[sign] for sign in question.text if sign in metrics}
+    about = asked | {one.subject for one in right} | {""}
+    if not right and not asked:
+        about |= {name for formula in wanted for name in subjects_of(formula.values)}
+    for one in found:
+        if one in right or one.subject not in about or not _is_rival(one, wanted):
+            continue
+        if not is_denied(answer, one.span):
+            return one
+    return None
+
+
+def _is_rival(one: Formula, wanted: Sequence[Formula]) -> bool:
+    """Of the same shape (both divide, or neither), and more than a list with slashes."""
+    if one.operators == "/" * len(one.operators) and len(one.operators) != 1:
+        return False
+    if not any(one.names & formula.names for formula in wanted):
+        return False
+    plain_list = set(one.operators) <= {"/"} and len(one.names) == 2
+    return any(one.is_ratio == formula.is_ratio for formula in wanted) and not plain_list and bool(one.operators)
+
+
+# ---------------------------------------------------------------- general checks
+
+_BARE = re.compile("[^0-9a-z가-힣\ue000-\uf8ff]+")
+_ASKING = re.compile(
+    r"에대해서?|에관해서?|알려줘|알려줄래|알려줄게|알려달라|설명해줘|설명해줄게|설명할게|뭐야|뭐지|뭘까|뭔지|뭐냐|무엇인지|무엇이야|무엇일까|무엇|궁금해|궁금하다|"
+    r"궁금하구나|궁금하네|궁금한거|궁금했구나|정말|아주|자세히|자세하게|라는게있는데|라는게|이라는게|그게|그럼|이거|어떻게|하는거지|하지|하는지|구하는|방법을|방법|"
+    r"질문이네|질문이야|질문이구나|질문|물어봤구나|물어봤네|말이지|말이야|좋은|맞아|그래|응|네|음"
+)
+_ENDING = re.compile(r"이란|란|이라는|라는|이에요|예요|이야|이지|이다|입니다|이네|이고|야|지|다|요|은|는|이|가|을|를|의|도|에|로|와|과|그|것|거|건|값|말")
+_CHOICE = re.compile(r"중에|중뭐|중어|vs|아니면|둘중|어느|어떤게더|뭐가더|뭘더")
+
+
+def title_of(passage_text: str) -> str:
+    """What stands before the colon of a passage, its name; '' where there is none."""
+    head, colon, _ = passage_text.partition(":")
+    return head.strip() if colon and len(head) <= 120 else ""
+
+
+def _general_fault(answer: Reading, question: Reading, title: Reading) -> str:
+    bare = _BARE.sub("", answer.text)
+    if not bare:
+        return "the answer is empty"
+    asked = _BARE.sub("", question.text)
+    if asked and _repeats(bare, asked):
+        return "the answer only repeats the question"
+    named = _BARE.sub("", title.text)
+    if named and not (asked and _CHOICE.search(asked)) and _names_only(bare, named, asked, answer.table):
+        return "the answer only repeats the title"
+    return ""
+
+
+def _repeats(bare: str, asked: str) -> bool:
+    if len(bare) > 2 * len(asked) + 20:
+        return False
+    if bare == asked or _ASKING.sub("", bare.replace(asked, "", 1)) == "":
+        return True
+    return bool(core := _ASKING.sub("", asked)) and _ASKING.sub("", bare) in (core, core + "야", core + "이야") and bool(_ASKING.search(bare))
+
+
+def _names_only(bare: str, named: str, asked: str, table: TermTable) -> bool:
+    signs = {sign for sign in named if sign in table.term_of}
+    if asked and signs and not all(sign in asked for sign in signs):
+        return False
+    if asked and not signs and named not in asked:
+        return False
+    rest = bare.replace(named, "")
+    rest = "".join(letter for letter in rest if letter not in signs)
+    return len(rest) < 12 and rest != bare and _ENDING.sub("", _ASKING.sub("", rest)) == ""
+
+
+# ---------------------------------------------------------------- explanation
+
+
+def _explain(
+    compiled: CompiledRubric, answer: Reading, question: Reading, title: Reading
+) -> tuple[Requirement, ...]:
+    fault = _general_fault(answer, question, title)
+    rows = [Requirement("general", 0, ("not empty, not the question, not the title",), not fault, fault)]
+    for number, group in enumerate(compiled.must):
+        rows.append(_explain_group("must", number, group, answer))
+    for number, pattern in enumerate(compiled.must_not):
+        rows.append(_explain_group("must_not", number, (pattern,), answer))
+    if compiled.formula_groups:
+        rival = _find_contradiction(compiled, answer, question)
+        spans = (rival.span,) if rival else ()
+        sources = tuple(one.source for group in compiled.formula_groups for one in group)
+        rows.append(
+            Requirement("contradiction", 0, sources, not rival, "", _words(answer, spans), _places(answer, spans))
+        )
+    return tuple(rows)
+
+
+def _explain_group(
+    kind: Literal["must", "must_not"], number: int, group: tuple[Pattern, ...], answer: Reading
+) -> Requirement:
+    sources = tuple(one.source for one in group)
+    for one in group:
+        spans = one.find(answer)
+        if spans:
+            places = _places(answer, spans)
+            return Requirement(kind, number, sources, kind == "must", one.source, _words(answer, spans), places)
+    denied = " ".join(_denied_words(group, answer))
+    return Requirement(kind, number, sources, kind == "must_not", denied=denied)
+
+
+def _places(answer: Reading, spans: Sequence[Span]) -> tuple[tuple[int, int], ...]:
+    origin, place = answer.letters.origin, answer.place
+    return tuple((origin[place[one.start]], origin[place[one.end] - 1] + 1) for one in spans if one.end > one.start)
