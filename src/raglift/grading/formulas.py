@@ -167,7 +167,7 @@ class _Scanner:
 @lru_cache(maxsize=8)
 def _scanner(table: TermTable) -> _Scanner:
     sign = table.sign_of
-    data = f"(?:{sign['data']}|샘플|{sign['sample']}|항목|경우|것|{sign['count']}|수|{sign['test']}|의|케이스|인|들|문항|건수|건|{sign['test-set']}|{sign['class']})*"
+    data = f"(?:{sign['data']}|샘플|{sign['sample']}|항목|경우|것|{sign['count']}|수|{sign['test']}|의|케이스|인|들|문항|건수|건|{sign['class']})*"
     actual, predict, positive, negative = (sign[n] for n in ("actual", "predict", "positive", "negative"))
     said = rf"(?:으로|로)?{predict}(?:한|된|했던|되는)?"
     groups = [
@@ -395,6 +395,25 @@ def _reduce(tokens: _Tokens) -> None:
             return
 
 
+def _join_names(tokens: _Tokens, whole: frozenset[str]) -> None:
+    """`입력 크기`: general terms side by side are one name (`Precision Recall` are not)."""
+    place = tokens.kinds.find("ee")
+    while place >= 0:
+        left, right = tokens.items[place], tokens.items[place + 1]
+        if isinstance(left, Operand) and isinstance(right, Operand) and _is_one_name(left, right, whole):
+            name = " ".join((*left.names, *right.names))
+            span = Span(left.span.start, right.span.end)
+            tokens.replace(place, place + 2, Operand(value_of(name), span, frozenset({name}), literal="term"))
+            place = tokens.kinds.find("ee", place)
+        else:
+            place = tokens.kinds.find("ee", place + 1)
+
+
+def _is_one_name(left: Operand, right: Operand, whole: frozenset[str]) -> bool:
+    touching = left.span.end == right.span.start and left.literal == right.literal == "term"
+    return touching and not (left.names | right.names) & whole and not any(n.startswith("#") for n in left.names | right.names)
+
+
 def _multiply_juxtaposed(tokens: _Tokens) -> None:
     """`2PR`, `2(P+R)`, `2 x P`: operands side by side; a term is followed by no product of its own."""
     place = tokens.kinds.find("ee")
@@ -470,6 +489,7 @@ def _find_in_sentence(reading: Reading, start: int, end: int) -> list[Formula]:
     if not _READS_FORMULA.search(tokens.kinds):
         return []
     _name_letters(tokens)
+    _join_names(tokens, frozenset(reading.table.term_of[sign] for sign in reading.table.whole))
     found: list[Formula] = []
     roles: dict[str, Operand] = {}
     for piece in re.finditer(r"[^x=]+", tokens.kinds):

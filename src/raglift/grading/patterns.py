@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import re2
@@ -16,7 +17,7 @@ import re2
 from raglift.errors import InputError
 from raglift.grading.denial import contains_denial, is_denied
 from raglift.grading.formulas import Formula, find_formulas, read_formula
-from raglift.grading.normalization import plain_letters
+from raglift.grading.normalization import Letters, plain_letters, read_letters
 from raglift.grading.reading import Reading, Span, read_text
 from raglift.grading.roles import Binding, find_bound, role_of
 from raglift.grading.terms import TermTable
@@ -32,6 +33,7 @@ _JOSA = (
     "인데|인것을|인걸|인|이고|이며|이지만|이면|일때|일|이었던|였던|이거나|거나|한|하는|할|된|되는|될"
 )
 _LOOSE = r"[,:=()\[\]~*&]{0,2}"
+_AFTER_NUMBER = r"(?![0-9]|\.[0-9])"
 
 
 class Pattern(Protocol):
@@ -65,54 +67,93 @@ def compile_pattern(source: str, table: TermTable) -> Pattern:
 
 
 class Phrase:
-    """Letters and terms in a row; a space accepts a particle."""
+    """Letters and terms in a row; a space accepts a particle; a compound accepts all its names."""
 
     def __init__(self, text: str, source: str, table: TermTable) -> None:
         self.text = text.strip()
-        words = [read_text(word, table).text for word in self.text.split()]
-        whole = read_text(self.text, table).text
-        if not whole.strip("\n"):
+        whole = read_text(self.text, table).text.strip("\n")
+        if not whole:
             raise InputError(f"pattern '{source}'", "no letters to match", "a phrase", "write the words, or remove it")
-        gap = f"{_LOOSE}(?:{_particle_pattern(table)})?{_LOOSE}"
-        parted = gap.join(_guarded(word) for word in words if word)
-        spelled = [parted] if len(words) < 2 else [parted, _guarded(whole)]
+        self.sign = whole if whole in table.term_of else ""
+        spelled = [_spell(self.text, table), _guarded(whole)]
         self.key = "|".join(dict.fromkeys(spelled))
+        self._by_letter = not any(letter in table.term_of for letter in self.key.replace(_gap(table), ""))
+        if self._by_letter:
+            self.key = self.key.replace(_gap(table), _gap(None))
         self._search = re.compile(self.key)
-        self.sign = whole if len(whole) == 1 and whole in table.term_of else ""
-        self._latin_start = "a" <= whole[0] <= "z"
-        self._latin_end = "a" <= whole[-1] <= "z"
 
     def spans(self, reading: Reading) -> list[Span]:
         """All places of the phrase, denied or not."""
         known = reading.memory.get(self.key)
         if known is None:
-            known = [
-                span
-                for found in self._search.finditer(reading.text)
-                if self._stands_alone(reading, span := Span(*found.span()))
-            ]
-            reading.memory[self.key] = known
+            known = reading.memory[self.key] = list(self._find_all(reading))
         return known  # type: ignore[return-value]
 
-    def _stands_alone(self, reading: Reading, span: Span) -> bool:
-        text = reading.text
-        if self._latin_start and span.start and "a" <= text[span.start - 1] <= "z":
-            return reading.starts_word(span.start)
-        if self._latin_end and span.end < len(text) and "a" <= text[span.end] <= "z":
-            return reading.starts_word(span.end) or text[span.end] == "s"
-        return True
+    def _find_all(self, reading: Reading) -> Iterator[Span]:
+        text = reading.letters.text if self._by_letter else reading.text
+        for found in self._search.finditer(text):
+            start, end = found.span()
+            span = reading.from_letters(start, end) if self._by_letter else Span(start, end)
+            if span is not None and _stands_alone(reading, span):
+                yield span
 
 
-def _particle_pattern(table: TermTable) -> str:
-    """A particle, or a general noun with one (`실제 값이 양성`); terms among the nouns are signs."""
-    nouns = [read_text(noun, table).text for noun in _FILLER.split("|")]
-    return f"(?:{'|'.join(nouns)})?(?:{_JOSA})?"
+def _stands_alone(reading: Reading, span: Span) -> bool:
+    """A match does not start or end inside a Latin word (a plural s apart)."""
+    text, start, end = reading.text, span.start, span.end
+    if start and "a" <= text[start] <= "z" and "a" <= text[start - 1] <= "z" and not reading.starts_word(start):
+        return False
+    if end < len(text) and "a" <= text[end - 1] <= "z" and "a" <= text[end] <= "z":
+        return reading.starts_word(end) or text[end] == "s"
+    return True
+
+
+def _spell(text: str, table: TermTable) -> str:
+    """The words of a phrase with gaps between; a compound is the choice of its names."""
+    letters = read_letters(text)
+    pieces: list[str] = []
+    done = 0
+    for mention, names in table.names_in(letters):
+        pieces += _spell_words(letters, done, mention.start, table)
+        choice = sorted({_spell_name(name, table) for name in names}, key=len, reverse=True)
+        pieces.append(f"(?:{'|'.join(choice)})")
+        done = mention.end
+    pieces += _spell_words(letters, done, len(letters.text), table)
+    return _gap(table).join(pieces)
+
+
+def _spell_words(letters: Letters, start: int, end: int, table: TermTable) -> list[str]:
+    words: list[str] = []
+    for place in range(start, end):
+        if place == start or letters.starts[place]:
+            words.append("")
+        words[-1] += letters.text[place]
+    read = (read_text(word, table).text.strip("\n") for word in words)
+    return [_guarded(word) for word in read if word]
+
+
+def _spell_name(name: str, table: TermTable) -> str:
+    words = [read_text(word, table).text for word in re.split(r"[\s\-]+", name)]
+    return "-?".join(_guarded(word) for word in words if word)
+
+
+@lru_cache(maxsize=8)
+def _gap(table: TermTable | None) -> str:
+    """A space: a particle, or a general noun with one (`실제 값이 양성`); over signs, nouns that are terms are signs."""
+    nouns = _FILLER.split("|")
+    read = nouns if table is None else [read_text(noun, table).text for noun in nouns]
+    return f"{_LOOSE}(?:{'|'.join(read)})?(?:{_JOSA})?{_LOOSE}"
 
 
 def _guarded(word: str) -> str:
     """The word, escaped; a number is a whole number."""
-    before = r"(?<![0-9.\-])" if word[0].isdigit() else r"(?<![0-9])" if word[:2][-1:].isdigit() and word[0] == "-" else ""
-    after = r"(?![0-9]|\.[0-9])" if word[-1].isdigit() else ""
+    before = after = ""
+    if word[0].isdigit():
+        before = r"(?<![0-9.\-])"
+    elif word[0] == "-" and word[1:2].isdigit():
+        before = "(?<![0-9])"
+    if word[-1].isdigit():
+        after = _AFTER_NUMBER
     return before + re.escape(word) + after
 
 
@@ -240,24 +281,23 @@ class AllParts:
 class Expression:
     """`re:`: RE2 over the signs, or over the letters where it spells no term."""
 
-    def __init__(self, source: str, by_sign: object, by_letter: object | None) -> None:
+    def __init__(self, source: str, by_sign: object | None, by_letter: object | None) -> None:
         self.source = source
         self._by_sign = by_sign
         self._by_letter = by_letter
         self._keeps_denial = contains_denial(source)
 
     def matches(self, reading: Reading) -> Iterator[Span]:
-        """All matches, denied ones too; a match over letters never cuts a term in two."""
-        for found in self._by_sign.finditer(reading.text):  # type: ignore[attr-defined]
-            if found.end() > found.start():
-                yield Span(*found.span())
-        if self._by_letter is None:
-            return
-        text = reading.letters.text
-        for found in self._by_letter.finditer(text):  # type: ignore[attr-defined]
-            span = reading.from_letters(*found.span())
-            if span is not None and span.end > span.start:
-                yield span
+        """All matches, denied ones too; a match over letters takes no piece of a whole term."""
+        if self._by_sign is not None:
+            for found in self._by_sign.finditer(reading.text):  # type: ignore[attr-defined]
+                if found.end() > found.start():
+                    yield Span(*found.span())
+        if self._by_letter is not None:
+            for found in self._by_letter.finditer(reading.letters.text):  # type: ignore[attr-defined]
+                span = reading.from_letters(*found.span())
+                if span is not None and span.end > span.start:
+                    yield span
 
     def find(self, reading: Reading) -> tuple[Span, ...]:
         for span in self.matches(reading):
@@ -282,11 +322,10 @@ class Expression:
 def _compile_expression(source: str, expression: str, table: TermTable) -> Expression:
     if not expression:
         raise InputError(f"pattern '{source}'", "no expression after 're:'", "a regular expression", "write it, or remove it")
-    by_sign, spells_terms, blocked = translate_expression(expression, source, table)
-    plain, _, _ = translate_expression(expression, source, None)
-    needs_letters = "{" not in re.sub(r"\{[0-9,]+\}", "", expression) and (blocked or plain != by_sign or not spells_terms)
-    compiled = _compile_re2(source, by_sign)
-    return Expression(source, compiled, _compile_re2(source, plain) if needs_letters else None)
+    signs = translate_expression(expression, source, table)
+    letters = None if signs.braces else _compile_re2(source, translate_expression(expression, source, None).text)
+    by_sign = None if signs.by_letter_only or not (signs.braces or signs.spelled) else _compile_re2(source, signs.text)
+    return Expression(source, by_sign, letters)
 
 
 def _compile_re2(source: str, expression: str) -> object:
@@ -306,60 +345,78 @@ def _compile_re2(source: str, expression: str) -> object:
         ) from None
 
 
-_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\\?\{[^{}]*\\?\}|\(\?[a-zA-Z:<>=!-]*|[()|?*+.^$]|\s+|[^\\\[\](){}|?*+.^$\s]+|.", re.S)
+_TOKEN = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{[^{}]*\}|\(\?[a-zA-Z:<>=!-]*|[()|?*+.^$]|\s+|[^\\\[\](){}|?*+.^$\s]+|.", re.S
+)
 _QUANTIFIER = re.compile(r"[?*+]|\{[0-9]")
+_SPECIAL = re.compile(r"([\[\](){}|?*+.^$\\])")
+_COUNT = re.compile(r"[0-9]+(,[0-9]*)?|,[0-9]+")
 
 
-def translate_expression(expression: str, source: str, table: TermTable | None) -> tuple[str, bool, bool]:
-    """The expression over signs (over letters without a table).
+@dataclass(frozen=True)
+class Translation:
+    """An expression over signs, or over letters: whether it has terms in braces, or spells some."""
 
-    Returns the expression, whether it spells a term, and whether a term could not be read because
-    its last letter carries a quantifier.
+    text: str
+    braces: bool
+    spelled: bool
+    by_letter_only: bool
+
+
+def translate_expression(expression: str, source: str, table: TermTable | None) -> Translation:
+    """The expression over signs; over letters without a table.
+
+    It is by letter only where it spells letters in a class (`[^정]`) or repeats the last letter of a term.
     """
     pieces: list[str] = []
-    spells = blocked = False
+    braces = spelled = only = False
     tokens = _TOKEN.findall(expression.replace("\\{", "{").replace("\\}", "}"))
-    for number, token in enumerate(tokens):
-        following = tokens[number + 1] if number + 1 < len(tokens) else ""
+    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
         if token.startswith("[") and token.endswith("]") and len(token) > 1:
             piece = _translate_class(token, source, table)
-        elif token.startswith("{"):
-            piece = _translate_braces(token, source, table)
-            spells = spells or piece != token
+            only = only or bool(re.search(r"[가-힣]|(?<!\\)[a-z]", re.sub(r"\{[^{}]*\}", "", token.lower())))
+        elif token.startswith("{") and not _COUNT.fullmatch(token[1:-1]):
+            piece, braces = _translate_braces(token, source, table), True
         elif token.isspace():
             piece = ""
-        elif token.startswith(("\\", "(?")) or token in "()|?*+.^$":
+        elif token == "\\.":
+            piece = "[.\\n]"
+        elif token.startswith(("\\", "(?", "{")) or token in "()|?*+.^$":
             piece = token
         else:
-            literal = token.lower()
-            piece = plain_letters(literal).replace("\n", "") if table is None else read_text(literal, table).text
-            if table is not None and _QUANTIFIER.match(following) and piece and piece[-1] in table.term_of:
-                piece, blocked = plain_letters(literal), True
-            spells = spells or (table is not None and any(letter in table.term_of for letter in piece))
-            piece = re.sub(r"([\[\](){}|?*+.^$\\])", r"\\\1", piece)
+            read = _SPECIAL.sub(r"\\\1", read_text(token, table).text if table else plain_letters(token))
+            ends_in_term = bool(table) and read[-1:] in (table.term_of if table else "")
+            only = only or (ends_in_term and bool(_QUANTIFIER.match(following)))
+            spelled = spelled or bool(table and any(letter in table.term_of for letter in read))
+            piece = read
         pieces.append(piece)
-    return "".join(pieces), spells, blocked
+    return Translation("".join(pieces), braces, spelled, only and not braces)
 
 
 def _translate_braces(token: str, source: str, table: TermTable | None) -> str:
-    inside = token[1:-1]
-    if re.fullmatch(r"[0-9]+(,[0-9]*)?|,[0-9]+", inside):
-        return token
     if table is None:
-        return token.replace("{", "\\{").replace("}", "\\}")
-    sign = table.sign_of.get(inside.strip()) or table.sign_for(inside)
-    if sign is None:
+        return _SPECIAL.sub(r"\\\1", token)
+    inside = token[1:-1].strip()
+    sign = table.sign_of.get(inside) or table.sign_for(inside)
+    if sign:
+        return sign
+    names = table.names_for(inside)
+    if not names:
         raise InputError(
             f"pattern '{source}'",
             f"no known term '{inside}'",
             "a term or one of its names in braces",
             "write the words themselves, or a name from terms.json",
         )
-    return sign
+    return f"(?:{'|'.join(_spell_name(name, table).replace(_AFTER_NUMBER, '') for name in names)})"
 
 
 def _translate_class(token: str, source: str, table: TermTable | None) -> str:
-    return re.sub(r"\{[^{}]*\}", lambda found: _translate_braces(found[0], source, table), token.lower() if "\\" not in token else token)
+    """A class; where it names a sentence's mark it means the end of the sentence too."""
+    read = re.sub(r"\{[^{}]*\}", lambda found: _translate_braces(found[0], source, table), token)
+    read = read if "\\" in read else read.lower()
+    head = 2 if read.startswith("[^") else 1
+    return read[:head] + "\\n" + read[head:] if re.search(r"[.!]", read) else read
 
 
 # ---------------------------------------------------------------- formula:

@@ -54,11 +54,16 @@ class Reading:
         return letter >= len(self.letters.starts) or bool(self.letters.starts[letter])
 
     def from_letters(self, start: int, end: int) -> Span | None:
-        """The span of letters as signs; None where it would cut a term in two."""
+        """The span of letters as signs; None where it would match a piece of a whole term."""
         first = bisect_right(self.place, start) - 1
         last = bisect_right(self.place, end) - 1
-        if self.place[first] != start or self.place[last] != end:
+        whole = self.table.whole
+        if self.place[first] != start and self.text[first] in whole:
             return None
+        if self.place[last] != end:
+            if self.text[last] in whole:
+                return None
+            last += 1
         return Span(first, last)
 
 

@@ -1,7 +1,9 @@
 """The table of terms: every name of a term, Korean, English or short, is read as one sign.
 
 A term's sign is one private-use character, so that a term in a text is one letter that no
-user can type (normalization drops that range).
+user can type (normalization drops that range). Terms of a family (metrics, counts, axes, …)
+are whole: their pieces do not match (`양성` in `참 양성`). Compounds (`기울기 폭발`, `검증 데이터`) stay
+words in a text, since their pieces mean what they say; a pattern that names one matches all its names.
 
 Recall and true positive rate are one quantity but two terms: who asks what the true positive
 rate is gets no answer from its own name. Formulas compare them by value (formulas.py).
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -48,7 +51,13 @@ class Mention:
 class TermTable:
     """All names of all terms, and the search for them (longest name first)."""
 
-    def __init__(self, terms: Mapping[str, Iterable[str]], families: Mapping[str, Iterable[str]]) -> None:
+    def __init__(
+        self,
+        terms: Mapping[str, Iterable[str]],
+        families: Mapping[str, Iterable[str]],
+        compounds: Mapping[str, Iterable[str]] | None = None,
+    ) -> None:
+        self.compounds = TermTable(compounds, {}) if compounds else None
         self.names_of: dict[str, tuple[str, ...]] = {term: tuple(names) for term, names in terms.items()}
         if len(self.names_of) > LAST_SIGN - FIRST_SIGN:
             self.names_of = dict(list(self.names_of.items())[: LAST_SIGN - FIRST_SIGN])
@@ -58,6 +67,7 @@ class TermTable:
             family: frozenset(self.sign_of[term] for term in members if term in self.sign_of)
             for family, members in families.items()
         }
+        self.whole = frozenset().union(*self.families.values())
         self._names: dict[str, Name] = {}
         for term, names in self.names_of.items():
             for name in names:
@@ -147,28 +157,63 @@ class TermTable:
             )
         return self._run_cache[run]
 
+    def names_in(self, letters: Letters) -> list[tuple[Mention, tuple[str, ...]]]:
+        """The compounds in a pattern, each with all its names."""
+        if self.compounds is None:
+            return []
+        known = self.compounds
+        return [(one, known.names_of[known.term_of[one.sign]]) for one in known.find_mentions(letters)]
+
+    def names_for(self, name: str) -> tuple[str, ...]:
+        """All names of the compound that `name` is or names; () if it is none."""
+        if self.compounds is None:
+            return ()
+        sign = self.compounds.sign_of.get(name) or self.compounds.sign_for(name)
+        return self.compounds.names_of[self.compounds.term_of[sign]] if sign else ()
+
     def extended(self, passages: Iterable[Passage]) -> TermTable:
         """A table that also knows the names in the heads of the passages, `name (한글 이름) : …`.
 
-        A name that is already known, or that heads two passages, teaches nothing.
+        A name that is already known, or that heads two passages, teaches nothing. New terms are
+        compounds: they add names to patterns and hide nothing in an answer.
         """
-        heads = [head for passage in passages if (head := _head_names(passage.text))]
-        counted: dict[str, int] = {}
+        heads = [head for passage in passages if len(head := _head_names(passage.text)) > 1]
+        counted = Counter(letters for head in heads for letters in {plain_letters(name) for name in head})
+        terms, compounds = dict(self.names_of), dict(self.compounds.names_of if self.compounds else {})
         for head in heads:
-            for name in {plain_letters(one) for one in head}:
-                counted[name] = counted.get(name, 0) + 1
-        terms = dict(self.names_of)
-        for head in heads:
-            signs = {sign for name in head if (sign := self.sign_for(name))}
-            new = [name for name in head if not self.sign_for(name) and counted[plain_letters(name)] == 1]
-            if not new or len(signs) > 1 or len(head) < 2:
+            new = tuple(n for n in head if not self._knows(n) and counted[plain_letters(n)] == 1)
+            known = [name for name in head if self._knows(name)]
+            if not new or (not known and len(new) < 2):
                 continue
-            term = self.term_of[signs.pop()] if signs else f"passage {new[0]}"
-            terms[term] = (*terms.get(term, ()), *new)
-        if len(terms) == len(self.names_of) and all(terms[t] == self.names_of[t] for t in terms):
-            return self
+            self._teach(terms, compounds, known, new)
+        if len(compounds) == len(self.compounds.names_of if self.compounds else {}) and terms == self.names_of:
+            if self.compounds is None or compounds == self.compounds.names_of:
+                return self
         families = {f: [self.term_of[sign] for sign in signs] for f, signs in self.families.items()}
-        return TermTable(terms, families)
+        return TermTable(terms, families, compounds)
+
+    def _knows(self, name: str) -> bool:
+        return bool(self.sign_for(name) or self.names_for(name))
+
+    def _teach(
+        self,
+        terms: dict[str, tuple[str, ...]],
+        compounds: dict[str, tuple[str, ...]],
+        known: list[str],
+        new: tuple[str, ...],
+    ) -> None:
+        signs = {sign for name in known if (sign := self.sign_for(name))}
+        others = {self.compounds.sign_for(name) for name in known} - {None} if self.compounds else set()
+        if len(signs) + len(others) > 1:
+            return
+        if signs:
+            term = self.term_of[signs.pop()]
+            terms[term] = (*terms[term], *new)
+        elif others and self.compounds:
+            term = self.compounds.term_of[str(others.pop())]
+            compounds[term] = (*compounds[term], *new)
+        else:
+            compounds[f"passage {new[0]}"] = new
 
 
 def _is_latin(letter: str) -> bool:
@@ -188,7 +233,7 @@ def _head_names(text: str) -> tuple[str, ...]:
 def load_terms() -> TermTable:
     """The shipped table (terms.json beside this file)."""
     shipped = json.loads((resources.files("raglift.grading") / "terms.json").read_text(encoding="utf-8"))
-    return TermTable(shipped["terms"], shipped["families"])
+    return TermTable(shipped["terms"], shipped["families"], shipped["compounds"])
 
 
 def find_terms(text: str, table: TermTable | None = None) -> list[str]:
