@@ -1,0 +1,197 @@
+"""The `answer` stage: a plan of every answer with its key, done batch by batch, resumed by key."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from raglift.config import Config
+from raglift.models.generation import TextModel
+from raglift.progress import show_progress
+from raglift.prompts import build_prompt
+from raglift.records import Answer, Arm, Question, Retrieved
+from raglift.runfolder import RunFolder, append_lines, dump_line, hash_content, recover_lines, write_atomically
+
+
+@dataclass(frozen=True)
+class PromptContext:
+    """What a context puts into one question's prompt: texts (None: no context) and where they come from."""
+
+    texts: tuple[str, ...] | None
+    passages: tuple[Retrieved, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlannedAnswer:
+    """One answer to be made. `noise` names its sampling noise and is the same in every arm."""
+
+    key: str
+    arm: Arm
+    seed: int
+    question_id: str
+    sample: int
+    prompt: str
+    passages: tuple[Retrieved, ...]
+    noise: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Answers of one arm and seed that are computed together; the unit of resume."""
+
+    id: str
+    answers: tuple[PlannedAnswer, ...]
+
+
+def plan_answers(
+    config: Config,
+    questions: Sequence[Question],
+    contexts: Mapping[str, Mapping[str, PromptContext]],
+    identify: Callable[[str, int], str],
+) -> list[Batch]:
+    """The whole plan, arm by arm, in batches of questions of similar length.
+
+    Args:
+        config: arms, seeds and decoding.
+        questions: the evaluation questions.
+        contexts: context name -> question id -> what its prompt holds; a question that a context does not
+            have (no counterfactual, say) is left out of that arm.
+        identify: (tuning, seed) -> identity of the weights that answer.
+    """
+    decoding = config.answer.model_dump(exclude={"questions_per_batch", "distractors"})
+    batches = []
+    for seed in config.list_seeds():
+        for arm in config.list_arms():
+            weights = identify(arm.tuning, seed)
+            groups = [
+                _plan_question(config, arm, seed, question, contexts[arm.context][question.id], (weights, decoding))
+                for question in questions
+                if question.id in contexts[arm.context]
+            ]
+            batches += _cut_batches(groups, config.answer.questions_per_batch)
+    return batches
+
+
+def answer_batches(
+    folder: RunFolder, config: Config, batches: Sequence[Batch], provide_model: Callable[[str, int], TextModel]
+) -> None:
+    """Make every planned answer that is missing and write each batch as it ends.
+
+    A batch that an earlier process left incomplete is done again whole, so that its numbers are those of an
+    undisturbed run; answers whose batch was planned differently (a question changed) stay as they are.
+    """
+    kept = _drop_torn_batches(folder, batches)
+    todo = [
+        (batch, missing)
+        for batch in batches
+        if (missing := [answer for answer in batch.answers if answer.key not in kept])
+    ]
+    total = sum(len(missing) for _, missing in todo)
+    with show_progress("answer", total) as bar:
+        for batch, missing in todo:
+            first = missing[0]
+            model = provide_model(first.arm.tuning, first.seed)
+            append_lines(folder.answers, _answer_batch(model, config, batch.id, missing))
+            bar.advance(len(missing), note=str(first.arm))
+    if total:
+        _sort_answers(folder, batches)
+
+
+def read_answers(folder: RunFolder, batches: Sequence[Batch]) -> list[Answer]:
+    """The planned answers that exist, in the plan's order; rows that are no longer planned are left out."""
+    rows = {row["key"]: row for row in recover_lines(folder.answers) if "key" in row}
+    keys = [answer.key for batch in batches for answer in batch.answers]
+    return [parse_answer(rows[key]) for key in keys if key in rows]
+
+
+def parse_answer(row: dict[str, object]) -> Answer:
+    """An answer from its JSONL row."""
+    passages = tuple(Retrieved(**passage) for passage in row.get("passages", ()))  # type: ignore[attr-defined]
+    return Answer(**{**row, "passages": passages})  # type: ignore[arg-type]
+
+
+def _plan_question(
+    config: Config, arm: Arm, seed: int, question: Question, context: PromptContext, made_by: tuple[str, dict[str, object]]
+) -> list[PlannedAnswer]:
+    prompt = build_prompt(config.prompt, question.question, context.texts)
+    planned = []
+    for sample in range(config.answer.samples):
+        noise = hash_content(seed, question.question, sample)
+        key = hash_content(str(arm), prompt, question.question, *made_by, noise)
+        planned.append(PlannedAnswer(key, arm, seed, question.id, sample, prompt, context.passages, noise))
+    return planned
+
+
+def _cut_batches(groups: Sequence[Sequence[PlannedAnswer]], size: int) -> list[Batch]:
+    ordered = sorted(groups, key=lambda group: (len(group[0].prompt), group[0].question_id))
+    count = -(-len(ordered) // size)
+    batches = []
+    for index in range(count):
+        part = ordered[index * len(ordered) // count : (index + 1) * len(ordered) // count]
+        answers = tuple(answer for group in part for answer in group)
+        batches.append(Batch(hash_content([answer.key for answer in answers]), answers))
+    return batches
+
+
+def _answer_batch(
+    model: TextModel, config: Config, batch: str, missing: Sequence[PlannedAnswer]
+) -> list[dict[str, object]]:
+    by_prompt: dict[tuple[str, str], list[PlannedAnswer]] = {}
+    for answer in missing:
+        by_prompt.setdefault((answer.question_id, answer.prompt), []).append(answer)
+    groups = list(by_prompt.values())
+    started = time.monotonic()
+    completions = model.complete_prompts(
+        [group[0].prompt for group in groups], [[answer.noise for answer in group] for group in groups], config.answer
+    )
+    seconds = round((time.monotonic() - started) / len(missing), 4)
+    rows = []
+    for group, texts in zip(groups, completions, strict=True):
+        for planned, completion in zip(group, texts, strict=True):
+            record = Answer(
+                key=planned.key, arm=str(planned.arm), seed=planned.seed, question_id=planned.question_id,
+                sample=planned.sample, text=completion.text, prompt=planned.prompt, passages=planned.passages,
+                tokens=completion.tokens, truncated=completion.truncated, batch=batch, seconds=seconds,
+            )  # fmt: skip
+            rows.append(dataclasses.asdict(record))
+    return rows
+
+
+def _drop_torn_batches(folder: RunFolder, batches: Sequence[Batch]) -> set[str]:
+    rows = recover_lines(folder.answers)
+    found = {row.get("key") for row in rows}
+    torn = {
+        batch.id
+        for batch in batches
+        if any(row.get("batch") == batch.id for row in rows)
+        and not all(answer.key in found for answer in batch.answers)
+    }
+    whole = [row for row in rows if row.get("batch") not in torn and "key" in row]
+    if len(whole) != len(rows) or _has_torn_tail(folder):
+        write_rows(folder, whole)
+    return {row["key"] for row in whole}
+
+
+def _has_torn_tail(folder: RunFolder) -> bool:
+    if not folder.answers.exists():
+        return False
+    lines = folder.answers.read_bytes().split(b"\n")
+    try:
+        return bool(lines[-1]) or any(not isinstance(json.loads(line), dict) for line in lines[:-1])
+    except ValueError:
+        return True
+
+
+def _sort_answers(folder: RunFolder, batches: Sequence[Batch]) -> None:
+    """Put the file into the plan's order, so that an interrupted run leaves the same file; others follow."""
+    rows = {row["key"]: row for row in recover_lines(folder.answers)}
+    planned = {answer.key: None for batch in batches for answer in batch.answers}
+    write_rows(folder, [*(rows[key] for key in planned), *(row for key, row in rows.items() if key not in planned)])
+
+
+def write_rows(folder: RunFolder, rows: Iterable[dict[str, object]]) -> None:
+    """Replace the answers file atomically."""
+    write_atomically(folder.answers, "".join(dump_line(row) for row in rows))

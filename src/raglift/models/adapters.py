@@ -1,0 +1,54 @@
+"""LoRA adapters: a new one on a model, a trained one merged into it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import PeftModel, get_peft_model
+from transformers import set_seed
+
+from raglift.config import LoraConfig
+from raglift.errors import InputError
+from raglift.models.loading import LoadedModel
+
+
+def add_adapter(loaded: LoadedModel, settings: LoraConfig, seed: int) -> PeftModel:
+    """The model with a fresh adapter drawn from `seed`; InputError when it has none of the target layers."""
+    set_seed(seed)
+    config = PeftLoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        init_lora_weights="gaussian" if settings.init == "gaussian" else True,
+        target_modules=list(settings.targets),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(loaded.model, config)
+    except ValueError as error:
+        raise InputError(
+            "lora.targets",
+            f"no such layers in model '{loaded.name}' ({str(error)[:150]})",
+            "names of linear layers of the model",
+        ) from error
+
+
+def merge_adapter(loaded: LoadedModel, adapter: Path) -> LoadedModel:
+    """A copy of the model with the adapter's product added to its weights; the base stays as it was."""
+    tuned = PeftModel.from_pretrained(copy.deepcopy(loaded.model), adapter, is_trainable=False)
+    return replace(loaded, model=tuned.merge_and_unload().eval())
+
+
+@torch.inference_mode()
+def measure_logit_change(base: LoadedModel, tuned: Any, prompt: str) -> float:
+    """Largest absolute difference of the two models' next-token logits behind a prompt."""
+    ids = torch.tensor([base.tokenizer(prompt).input_ids], device=base.device)
+    keep = torch.tensor([ids.shape[1] - 1], device=base.device)
+    before = base.model(input_ids=ids, logits_to_keep=keep, use_cache=False).logits
+    after = tuned(input_ids=ids, logits_to_keep=keep, use_cache=False).logits
+    return float((after.float() - before.float()).abs().max())

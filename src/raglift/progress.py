@@ -1,0 +1,64 @@
+"""Progress on standard error: one bar with time left a stage, plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(stderr=True, highlight=False)
+PLAIN_INTERVAL = 15.0  # seconds between lines where no bar can be drawn
+
+
+@dataclass
+class Bar:
+    """Counts steps of one stage; `advance` is all that a stage calls."""
+
+    description: str
+    total: int
+    progress: Progress | None
+    done: int = 0
+    started: float = field(default_factory=time.monotonic)
+    said: float = field(default_factory=time.monotonic)
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.done += steps
+        if self.progress is not None:
+            self.progress.update(self.progress.task_ids[0], advance=steps, note=note)
+        elif time.monotonic() - self.said > PLAIN_INTERVAL and self.done < self.total:
+            self.said = time.monotonic()
+            elapsed = self.said - self.started
+            left = elapsed / max(self.done, 1) * (self.total - self.done)
+            say(f"{self.description}: {self.done}/{self.total}, {elapsed:.0f} s, about {left:.0f} s left {note}")
+
+
+def say(line: str) -> None:
+    """One plain line to standard error; markup in it stays text."""
+    console.print(line, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def show_progress(description: str, total: int) -> Iterator[Bar]:
+    """A bar for `total` steps. Without a terminal, a line every 15 s and one at the end."""
+    if console.is_terminal and total:
+        columns = (
+            TextColumn("{task.description:<28}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+        )
+        with Progress(*columns, console=console) as progress:
+            progress.add_task(description, total=total, note="")
+            yield Bar(description, total, progress)
+        return
+    bar = Bar(description, total, None)
+    yield bar
+    if bar.done:
+        say(f"{description}: {bar.done}/{total} in {time.monotonic() - bar.started:.1f} s")

@@ -1,0 +1,262 @@
+"""The `train` stage: one LoRA adapter for a (tuning, seed), with the library's trainer and the loss on answers only."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
+
+from raglift.config import Config, PromptConfig
+from raglift.errors import InputError, RunError
+from raglift.models.adapters import add_adapter, measure_logit_change, merge_adapter
+from raglift.models.loading import LoadedModel
+from raglift.progress import Bar, say, show_progress
+from raglift.prompts import build_answer, build_prompt
+from raglift.runfolder import RunFolder, append_lines, recover_lines, write_atomically
+
+CHECKPOINT_SECONDS = 60.0  # a kill loses at most this much training; saving more often costs more than it saves
+IGNORED = -100  # the label that cross-entropy leaves out
+PROBE = "머신러닝"
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """One example with the passages of its prompt (None: no context)."""
+
+    question: str
+    answer: str
+    passages: tuple[str, ...] | None
+
+
+def train_adapter(
+    folder: RunFolder, loaded: LoadedModel, config: Config, tuning: str, seed: int, rows: Sequence[TrainingRow]
+) -> list[Path]:
+    """Train one adapter and write it as a standard PEFT folder; resumes from its last whole checkpoint.
+
+    Returns the files written (adapter and training log). The base model is left without an adapter.
+    Raises RunError when the loss stops being a number.
+    """
+    encoded = [encode_row(loaded, config.prompt, row) for row in rows]
+    checkpoints = folder.path / "checkpoints" / f"{tuning}-seed{seed}"
+    resume = find_checkpoint(checkpoints)
+    log = folder.training_log(tuning, seed)
+    keep_log_until(log, read_step(resume))
+    model = add_adapter(loaded, config.lora, seed)
+    steps = math.ceil(math.ceil(len(rows) / config.train.batch_size) / config.train.accumulation) * config.train.epochs
+    try:
+        with show_progress(f"train {tuning} seed {seed}", steps) as bar:
+            trainer = AnswerTrainer(
+                model=model,
+                args=build_arguments(config, seed, checkpoints, loaded.device),
+                train_dataset=encoded,  # type: ignore[arg-type]
+                data_collator=RowCollator(loaded.tokenizer.pad_token_id),
+                callbacks=[StepReporter(bar, log)],
+            )
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        target = folder.adapter(tuning, seed)
+        save_adapter(model, target)
+    finally:
+        model.unload()
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    warn_if_unchanged(loaded, target, tuning)
+    return [*sorted(file for file in target.iterdir() if file.name != "README.md"), log]
+
+
+def encode_row(loaded: LoadedModel, prompt: PromptConfig, row: TrainingRow) -> dict[str, list[int]]:
+    """Token ids and labels of one row: the prompt ignored, the answer and the end token learned."""
+    before = loaded.tokenizer(build_prompt(prompt, row.question, row.passages)).input_ids
+    after = loaded.tokenizer(build_answer(row.answer), add_special_tokens=False).input_ids
+    after = [*after, loaded.tokenizer.eos_token_id]
+    return {"input_ids": before + after, "labels": [IGNORED] * len(before) + after}
+
+
+class RowCollator:
+    """Pads on the left, so that all answers end at the right edge and the head sees only their columns."""
+
+    def __init__(self, pad_token: int) -> None:
+        self.pad_token = pad_token
+
+    def __call__(self, rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        def pad(key: str, value: int) -> torch.Tensor:
+            tensors = [torch.tensor(row[key]) for row in rows]
+            return pad_sequence(tensors, batch_first=True, padding_value=value, padding_side="left")
+
+        mask = pad_sequence(
+            [torch.ones(len(row["input_ids"]), dtype=torch.long) for row in rows],
+            batch_first=True,
+            padding_side="left",
+        )
+        return {"input_ids": pad("input_ids", self.pad_token), "labels": pad("labels", IGNORED), "attention_mask": mask}
+
+
+class AnswerTrainer(Trainer):
+    """The library's trainer with the LM head computed for the answers' columns alone.
+
+    The loss is the same number: prompt positions carry no loss, so their logits are never needed.
+    """
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        labels = inputs["labels"]
+        width = int((labels != IGNORED).sum(dim=1).max())
+        targets = labels[:, -width:]
+        mask = inputs["attention_mask"]
+        output = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=mask,
+            position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+            use_cache=False,
+            # The logits that predict the last `width` tokens stand one place before them.
+            logits_to_keep=torch.arange(labels.shape[1] - width - 1, labels.shape[1] - 1, device=labels.device),
+        )
+        learned = targets != IGNORED
+        total = cross_entropy(output.logits[learned].float(), targets[learned], reduction="sum")
+        loss = total / (num_items_in_batch if num_items_in_batch is not None else learned.sum())
+        return (loss, output) if return_outputs else loss
+
+
+class StepReporter(TrainerCallback):
+    """Advances the bar, logs a line per logging step, asks for checkpoints by the clock, stops on NaN."""
+
+    def __init__(self, bar: Bar, log: Path) -> None:
+        self.bar, self.log = bar, log
+        self.saved = self.started = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if state.global_step:
+            self.bar.advance(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        self.bar.advance()
+        if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+            control.should_save = True
+            self.saved = time.monotonic()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise RunError(
+                f"the training loss is {loss} at step {state.global_step}\n"
+                "  to do: lower train.learning_rate (for example --set train.learning_rate=1e-4) and run again; "
+                "finished adapters are kept"
+            )
+        row = {
+            "step": state.global_step,
+            "epoch": round(float(logs.get("epoch", 0)), 4),
+            "loss": loss,
+            "gradient_norm": float(logs.get("grad_norm", 0)),
+            "learning_rate": float(logs.get("learning_rate", 0)),
+            "seconds": round(time.monotonic() - self.started, 3),
+        }
+        append_lines(self.log, [row])
+
+
+def build_arguments(config: Config, seed: int, checkpoints: Path, device: torch.device) -> TrainingArguments:
+    """The founding settings in the library's words."""
+    settings = config.train
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup_steps,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        num_train_epochs=settings.epochs,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_gradient_norm,
+        optim="adamw_torch_fused",
+        seed=seed,
+        data_seed=seed,
+        logging_steps=settings.log_every,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        save_total_limit=2,
+        report_to=get_available_reporting_integrations(),
+        disable_tqdm=True,
+        use_cpu=device.type == "cpu",
+        dataloader_pin_memory=device.type == "cuda",
+        remove_unused_columns=False,
+        label_names=["labels"],
+    )
+
+
+def save_adapter(model: Any, target: Path) -> None:
+    """Write the PEFT folder beside its place, then rename it there whole."""
+    temporary = target.with_name(f".{target.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary, safe_serialization=True)
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.rename(target)
+
+
+def find_checkpoint(checkpoints: Path) -> Path | None:
+    """The newest checkpoint that was written whole: the trainer writes its state file last."""
+    for folder in sorted(checkpoints.glob("checkpoint-*"), key=lambda p: -int(p.name.rsplit("-", 1)[1])):
+        try:
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return folder
+    return None
+
+
+def read_step(checkpoint: Path | None) -> int:
+    """The step that a checkpoint was saved at; 0 without one."""
+    return int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
+
+
+def keep_log_until(log: Path, step: int) -> None:
+    """Drop the lines of steps that will be trained again."""
+    rows = [row for row in recover_lines(log) if row.get("step", 0) <= step]
+    write_atomically(log, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def warn_if_unchanged(loaded: LoadedModel, adapter: Path, tuning: str) -> None:
+    """Say so when a trained adapter leaves the logits as they were: its arm would equal the base's."""
+    if measure_logit_change(loaded, merge_adapter(loaded, adapter).model, PROBE) == 0:
+        say(f"warning: the adapter of {tuning} does not change the model's output; its arms will equal the base's")
+
+
+def check_adapter_reaches_output(loaded: LoadedModel, config: Config) -> None:
+    """Before training: an adapter with any content must move the logits; InputError when it does not."""
+    model = add_adapter(loaded, config.lora, config.seed)
+    try:
+        with torch.no_grad():
+            for name, weights in model.named_parameters():
+                if "lora_B" in name:
+                    weights.fill_(0.01)
+        moved = measure_logit_change_of(loaded, model)
+    finally:
+        model.unload()
+    if moved == 0:
+        raise InputError(
+            "lora.targets", "an adapter on these layers does not change the output", "layers the model runs through"
+        )
+
+
+def measure_logit_change_of(loaded: LoadedModel, adapted: Any) -> float:
+    """Logit change between an adapted model and itself with the adapter switched off."""
+    ids = torch.tensor([loaded.tokenizer(PROBE).input_ids], device=loaded.device)
+    with torch.inference_mode():
+        after = adapted(input_ids=ids, use_cache=False, logits_to_keep=1).logits
+        with adapted.disable_adapter():
+            before = adapted(input_ids=ids, use_cache=False, logits_to_keep=1).logits
+    return float((after.float() - before.float()).abs().max())
