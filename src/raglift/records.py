@@ -122,7 +122,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Grade:
-    """A verdict on one answer by a named grader, with its reason and the words that decided."""
+    """A verdict on one answer by a named grader, with its reason and the words that decided.
+
+    `follows` is set where the prompt held an altered passage: whom the answer agrees with
+    ("passage", "memory" or "other"); such answers have no part in any accuracy.
+    """
 
     key: str
     question_id: str
@@ -130,6 +134,7 @@ class Grade:
     reason: str
     grader: str
     evidence: tuple[str, ...] = ()
+    follows: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,424 @@
+"""The `compare` stage: graded answers into per-question counts, counts into `comparison.json`."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raglift.config import Config
+from raglift.errors import InputError, suggest_name
+from raglift.records import SPLITS, Answer, Experiment, Grade, Question, Retrieved
+from raglift.statistics.comparison import Comparison, compare_paired
+from raglift.statistics.counts import read_counts
+from raglift.statistics.effects import Grid, estimate_effects
+from raglift.statistics.multiplicity import adjust_holm
+from raglift.statistics.proportions import Share, estimate_clustered_share, estimate_share
+
+CONTRASTS = (  # what each pair of arms tells, beside the headline
+    ("context", "base.none", "base.oracle"),
+    ("context", "sft.none", "sft.oracle"),
+    ("context", "rag-sft.none", "rag-sft.oracle"),
+    ("tuning", "base.none", "sft.none"),
+    ("tuning", "base.oracle", "sft.oracle"),
+    ("tuning", "base.oracle", "rag-sft.oracle"),
+    ("tuning", "sft.oracle", "rag-sft.oracle"),
+    ("retrieval", "sft.oracle", "sft.retrieved"),
+    ("retrieval", "rag-sft.oracle", "rag-sft.retrieved"),
+    ("distractor", "rag-sft.oracle", "rag-sft.distractor"),
+    ("distractor", "sft.oracle", "sft.distractor"),
+    ("misleading", "sft.none", "sft.irrelevant"),
+    ("misleading", "rag-sft.none", "rag-sft.irrelevant"),
+)
+
+
+@dataclass
+class Tally:
+    """Of one arm: seed -> question id -> verdict counts, plus how many answers were cut."""
+
+    verdicts: dict[int, dict[str, Counter[str]]]
+    truncated: Counter[str]
+
+    def count(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Correct and scored answers, each of shape (seeds, questions)."""
+        rows = [[self.verdicts[seed][name] for name in ids] for seed in sorted(self.verdicts)]
+        correct = np.array([[cell["correct"] for cell in row] for row in rows], dtype=int).reshape(len(rows), -1)
+        wrong = np.array([[cell["incorrect"] for cell in row] for row in rows], dtype=int).reshape(len(rows), -1)
+        return correct, correct + wrong
+
+    def sum_unscored(self, ids: Sequence[str]) -> int:
+        return sum(seed[name]["unscored"] for seed in self.verdicts.values() for name in ids)
+
+
+def compare_run(
+    experiment: Experiment,
+    config: Config,
+    answers: Sequence[Answer],
+    grades: Mapping[str, Grade],
+    ranking: Mapping[str, Sequence[Retrieved]] | None = None,
+) -> dict[str, Any]:
+    """Everything that `comparison.json` holds; shares, accuracies and lifts in points (0 to 100).
+
+    Args:
+        answers: the planned answers of the run.
+        grades: by answer key; an answer without a grade counts as unscored.
+        ranking: question id -> the passages that the search ranks first, best first.
+
+    Raises InputError when the two headline arms do not hold the same questions, naming them.
+    """
+    tallies = tally_answers(answers, grades)
+    arm_a, arm_b, split = config.compare.a, config.compare.b, config.compare.split
+    for arm in (arm_a, arm_b):
+        if arm not in tallies:
+            raise InputError(f"arm '{arm}'", "no answers of it in this run", "an arm that was run", _list(tallies))
+    check_same_questions(experiment, config, tallies, (arm_a, arm_b))
+    headline = compare_arms(tallies, arm_a, arm_b, list_ids(experiment, split), config)
+    splits = [name for name in SPLITS if list_ids(experiment, name)]
+    result = {
+        **headline,
+        "split": split,
+        "by_split": {
+            name: compare_arms(tallies, arm_a, arm_b, list_ids(experiment, name), config)
+            for name in splits
+            if name != "absent"
+        },
+        "arms": {arm: describe_arm(tally, experiment, splits) for arm, tally in tallies.items() if is_accuracy(arm)},
+        "contrasts": list_contrasts(tallies, experiment, config, splits),
+        "effects": describe_effects(tallies, experiment, config, splits),
+        "retrieval": describe_retrieval(tallies, experiment, config, ranking),
+        "behaviour": describe_behaviour(tallies, experiment, answers, grades),
+        "table": list_table(tallies, experiment),
+        "grader": config.grader,
+        "unscored": sum(tally.sum_unscored(list(_all_ids(tally))) for tally in tallies.values()),
+        "samples": config.answer.samples,
+        "seeds": config.list_seeds(),
+    }
+    return round_numbers(result)  # type: ignore[no-any-return]
+
+
+def tally_answers(answers: Sequence[Answer], grades: Mapping[str, Grade]) -> dict[str, Tally]:
+    """Verdict counts per arm, seed and question."""
+    tallies: dict[str, Tally] = {}
+    for answer in answers:
+        tally = tallies.setdefault(answer.arm, Tally(defaultdict(lambda: defaultdict(Counter)), Counter()))
+        grade = grades.get(answer.key)
+        tally.verdicts[answer.seed][answer.question_id][grade.verdict if grade else "unscored"] += 1
+        tally.truncated[answer.question_id] += answer.truncated
+    return tallies
+
+
+def list_ids(experiment: Experiment, split: str) -> list[str]:
+    """Question ids of a split; `all` means every question that has a passage."""
+    return [q.id for q in experiment.questions if q.split == split or (split == "all" and q.split != "absent")]
+
+
+def is_accuracy(arm: str) -> bool:
+    """Answers beside an altered passage are right or wrong only by whom one follows: they have no accuracy."""
+    return not arm.endswith(".counterfactual")
+
+
+def check_same_questions(
+    experiment: Experiment, config: Config, tallies: Mapping[str, Tally], arms: Sequence[str]
+) -> None:
+    """InputError naming the questions that an arm lacks answers to."""
+    for arm in arms:
+        for seed in config.list_seeds():
+            cells = tallies[arm].verdicts.get(seed, {})
+            missing = [
+                question.id
+                for question in experiment.questions
+                if sum(cells.get(question.id, Counter()).values()) < config.answer.samples
+                and (question.counterfactual is not None or is_accuracy(arm))
+            ]
+            if missing:
+                shown = ", ".join(missing[:8]) + (" …" if len(missing) > 8 else "")
+                raise InputError(
+                    f"arm '{arm}', seed {seed}",
+                    f"answers missing for {len(missing)} question(s): {shown}",
+                    "both arms complete: unequal questions are never compared",
+                    "raglift answer RUN_DIR makes what is missing",
+                )
+
+
+def compare_arms(
+    tallies: Mapping[str, Tally], arm_a: str, arm_b: str, ids: Sequence[str], config: Config
+) -> dict[str, Any]:
+    """The contract's keys for b against a over some questions."""
+    counts_a, counts_b = tallies[arm_a].count(ids), tallies[arm_b].count(ids)
+    comparison = compare_paired(*counts_a, *counts_b, ids=ids, margin=config.compare.margin, seed=config.seed)
+    return describe_comparison(comparison, arm_a, arm_b)
+
+
+def describe_comparison(comparison: Comparison, name_a: str, name_b: str) -> dict[str, Any]:
+    """A Comparison in the form of `comparison.json`."""
+    plain = comparison.as_dict()
+    sides = {
+        side: {
+            "arm": name,
+            "accuracy": plain.pop(f"accuracy_{side}"),
+            "correct": plain.pop(f"correct_{side}"),
+            "total": plain.pop(f"total_{side}"),
+            "questions": plain["questions"],
+        }
+        for side, name in (("a", name_a), ("b", name_b))
+    }
+    return {**sides, **plain}
+
+
+def describe_arm(tally: Tally, experiment: Experiment, splits: Sequence[str]) -> dict[str, Any]:
+    """Accuracy of one arm by split, with its interval and what could not be scored."""
+    described = {}
+    for split in splits:
+        ids = list_ids(experiment, split)
+        correct, scored = tally.count(ids)
+        described[split] = {
+            **describe_share(estimate_clustered_share(correct, scored, ids), "accuracy"),
+            "questions": len(ids),
+            "correct": int(correct.sum()),
+            "total": int(scored.sum()),
+            "unscored": tally.sum_unscored(ids),
+            "truncated": sum(tally.truncated[name] for name in ids),
+        }
+    return described
+
+
+def describe_share(share: Share, name: str = "value") -> dict[str, Any]:
+    """A share in percent under `name` with `ci95`."""
+    return {name: share.percent, "ci95": list(share.ci95) if share.ci95 else None}
+
+
+def list_contrasts(
+    tallies: Mapping[str, Tally], experiment: Experiment, config: Config, splits: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The headline and every pair that tells something, with Holm's correction over all but the headline."""
+    pairs = [("headline", config.compare.a, config.compare.b)]
+    pairs += [pair for pair in CONTRASTS if pair[1:] != (config.compare.a, config.compare.b)]
+    rows = []
+    for split in (name for name in splits if name != "absent"):
+        for kind, arm_a, arm_b in pairs:
+            if arm_a in tallies and arm_b in tallies:
+                found = compare_arms(tallies, arm_a, arm_b, list_ids(experiment, split), config)
+                is_headline = kind == "headline" and config.compare.split in (split, "all")
+                rows.append(
+                    {
+                        "name": f"{arm_a} → {arm_b}",
+                        "kind": "headline" if is_headline else ("by split" if kind == "headline" else kind),
+                        "a": arm_a,
+                        "b": arm_b,
+                        "split": split,
+                        **{key: found[key] for key in ("lift", "ci95", "p_value", "verdict", "questions")},
+                    }
+                )
+    others = [row for row in rows if row["kind"] != "headline"]
+    for row, adjusted in zip(others, adjust_holm([row["p_value"] for row in others]), strict=True):
+        row["p_holm"] = adjusted
+    for row in rows:
+        row.setdefault("p_holm", row["p_value"])
+    return rows
+
+
+def describe_effects(
+    tallies: Mapping[str, Tally], experiment: Experiment, config: Config, splits: Sequence[str]
+) -> dict[str, Any]:
+    """Tuning, context and their interaction for each tuned model against the base, where the grid has all four."""
+    described: dict[str, Any] = {}
+    for split in (name for name in splits if name != "absent"):
+        ids = list_ids(experiment, split)
+        for tuning in ("sft", "rag-sft"):
+            arms = ["base.none", "base.oracle", f"{tuning}.none", f"{tuning}.oracle"]
+            if all(arm in tallies for arm in arms):
+                grid = Grid(*(read_counts(*tallies[arm].count(ids), arm, ids) for arm in arms))
+                effects = estimate_effects(grid, ids=ids, margin=config.compare.margin, seed=config.seed)
+                described.setdefault(split, {})[tuning] = effects.as_dict()
+    return described
+
+
+def describe_retrieval(
+    tallies: Mapping[str, Tally],
+    experiment: Experiment,
+    config: Config,
+    ranking: Mapping[str, Sequence[Retrieved]] | None,
+) -> dict[str, Any] | None:
+    """Hit rates, and what wrong passages cost: oracle minus retrieved, all, on hits and on misses."""
+    if not ranking:
+        return None
+    questions = [q for q in experiment.questions if q.passage_id is not None and q.id in ranking]
+    places = {q.id: find_place(q, ranking[q.id]) for q in questions}
+    reciprocal = [1 / place if place else 0.0 for place in places.values()]
+    absent = [q.id for q in experiment.questions if q.split == "absent" and q.id in ranking]
+    described: dict[str, Any] = {
+        f"hit_at_{k}": describe_share(estimate_share(sum(0 < p <= k for p in places.values()), len(places)))
+        for k in (1, 3)
+    }
+    described["mrr"] = describe_mean(reciprocal)
+    described["rejected"] = describe_share(estimate_share(sum(not ranking[name] for name in absent), len(absent)))
+    hits = [name for name, place in places.items() if 0 < place <= config.retrieval.k]
+    misses = [name for name in places if name not in set(hits)]
+    described["loss"] = {
+        tuning: {
+            name: compare_arms(tallies, f"{tuning}.oracle", f"{tuning}.retrieved", ids, config)
+            for name, ids in (("all", [*hits, *misses]), ("hit", hits), ("miss", misses))
+            if ids
+        }
+        for tuning in ("base", "sft", "rag-sft")
+        if f"{tuning}.oracle" in tallies and f"{tuning}.retrieved" in tallies
+    }
+    return described
+
+
+def find_place(question: Question, ranked: Sequence[Retrieved]) -> int:
+    """1-based rank of the right passage; 0 when it is not there."""
+    return next((i for i, row in enumerate(ranked, start=1) if row.passage_id == question.passage_id), 0)
+
+
+def describe_mean(values: Sequence[float]) -> dict[str, Any]:
+    """Mean in percent with a normal interval over questions (MRR lies between 0 and 1 question by question)."""
+    if len(values) < 2:
+        return {"value": 100 * values[0] if values else None, "ci95": None}
+    mean = float(np.mean(values))
+    half = 1.96 * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return {"value": 100 * mean, "ci95": [100 * max(0.0, mean - half), 100 * min(1.0, mean + half)]}
+
+
+def describe_behaviour(
+    tallies: Mapping[str, Tally], experiment: Experiment, answers: Sequence[Answer], grades: Mapping[str, Grade]
+) -> dict[str, Any]:
+    """What a model does with what it is handed: altered passages, nothing to find, a wrong passage alone."""
+    follows: dict[str, Counter[str]] = defaultdict(Counter)
+    for answer in answers:
+        grade = grades.get(answer.key)
+        if grade and grade.follows:
+            follows[answer.arm][grade.follows] += 1
+    absent = list_ids(experiment, "absent")
+    behaviour: dict[str, Any] = {"counterfactual": {}, "absent": {}, "irrelevant": {}}
+    for arm, counts in follows.items():
+        total = sum(counts.values())
+        behaviour["counterfactual"][arm] = {
+            "follows_passage": 100 * counts["passage"] / total,
+            "follows_memory": 100 * counts["memory"] / total,
+            "other": 100 * counts["other"] / total,
+            "answers": total,
+        }
+    for arm, tally in tallies.items():
+        if absent and is_accuracy(arm):
+            correct, scored = tally.count(absent)
+            share = estimate_clustered_share(correct, scored, absent).percent
+            behaviour["absent"][arm] = {"declines": share, "invents": None if share is None else 100 - share}
+    for tuning in ("base", "sft", "rag-sft"):
+        without, wrong = f"{tuning}.none", f"{tuning}.irrelevant"
+        if without in tallies and wrong in tallies:
+            behaviour["irrelevant"][wrong] = {"misled": share_misled(tallies[without], tallies[wrong], experiment)}
+    return behaviour
+
+
+def share_misled(without: Tally, wrong: Tally, experiment: Experiment) -> float | None:
+    """Of the questions mostly right without a passage, the percent that are mostly wrong beside a wrong one."""
+    ids = list_ids(experiment, "all")
+    shares = []
+    for tally in (without, wrong):
+        correct, scored = (table.sum(axis=0) for table in tally.count(ids))
+        shares.append(np.divide(correct, scored, out=np.full(len(ids), np.nan), where=scored > 0))
+    known = shares[0] > 0.5
+    return 100 * float(np.mean(shares[1][known] < 0.5)) if known.any() else None
+
+
+def list_table(tallies: Mapping[str, Tally], experiment: Experiment) -> list[dict[str, Any]]:
+    """One row a question: correct and scored answers in each arm."""
+    rows = []
+    for question in experiment.questions:
+        cells = {}
+        for arm, tally in tallies.items():
+            correct, scored = (int(table.sum()) for table in tally.count([question.id]))
+            if is_accuracy(arm) and scored:
+                cells[arm] = {"correct": correct, "total": scored}
+        rows.append({"question_id": question.id, "question": question.question, "split": question.split, "arms": cells})
+    return rows
+
+
+def compare_table(file: Path, prefix_a: str, prefix_b: str, margin: float = 5.0) -> dict[str, Any]:
+    """Compare two arms of a CSV table `question,PREFIX_correct,PREFIX_total,…`.
+
+    Raises InputError naming file and line for missing columns, counts that cannot be, blank or repeated questions.
+    """
+    columns = {side: (f"{prefix}_correct", f"{prefix}_total") for side, prefix in (("a", prefix_a), ("b", prefix_b))}
+    questions: list[str] = []
+    counts: dict[str, list[tuple[int, int]]] = {"a": [], "b": []}
+    for line, row in read_table(file, ["question", *columns["a"], *columns["b"]]):
+        question = (row["question"] or "").strip()
+        if not question:
+            raise InputError(f"{file}:{line}: question", "blank", "the question's text")
+        if question in questions:
+            raise InputError(f"{file}:{line}: question", f"'{question[:60]}' again", "each question once")
+        questions.append(question)
+        for side, names in columns.items():
+            counts[side].append(_read_counts_of(row, names, f"{file}:{line}"))
+    if not questions:
+        raise InputError(str(file), "no rows", "one row a question")
+    a, b = (np.array(counts[side], dtype=int).T for side in ("a", "b"))
+    comparison = compare_paired(a[0], a[1], b[0], b[1], ids=questions, margin=margin)
+    return round_numbers(describe_comparison(comparison, prefix_a, prefix_b))  # type: ignore[no-any-return]
+
+
+def read_table(file: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str | None]]]:
+    """(line number, row) of a CSV with a header; InputError when it cannot be read or lacks columns."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            header = list(reader.fieldnames or ())
+            rows = [(reader.line_num, row) for row in reader]
+    except FileNotFoundError:
+        raise InputError(str(file), "no such file", "a CSV table") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(str(file), f"cannot be read ({error})", "a UTF-8 CSV table") from None
+    for name in needed:
+        if name not in header:
+            prefixes = sorted({column.removesuffix("_correct") for column in header if column.endswith("_correct")})
+            raise InputError(
+                f"{file}:1",
+                f"no column '{name}'",
+                "columns " + ", ".join(needed),
+                f"prefixes in this table: {', '.join(prefixes) or 'none'}; {suggest_name(name, header)}",
+            )
+    return rows
+
+
+def _read_counts_of(row: Mapping[str, str | None], names: tuple[str, str], where: str) -> tuple[int, int]:
+    values = []
+    for name in names:
+        try:
+            values.append(int((row[name] or "").strip()))
+        except ValueError:
+            raise InputError(f"{where}: {name}", repr(row[name]), "a whole number") from None
+    correct, total = values
+    if not 0 <= correct <= total:
+        raise InputError(f"{where}: {names[0]}", f"{correct} of {total}", "0 <= correct <= total")
+    return correct, total
+
+
+def round_numbers(value: Any) -> Any:
+    """Floats to 6 decimals (p-values keep 8); what is not finite becomes None, for JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _round_p(item) if str(key).startswith("p_") else round_numbers(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [round_numbers(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return round(float(value), 6) if math.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def _round_p(value: Any) -> Any:
+    return float(f"{value:.10g}") if isinstance(value, float) and math.isfinite(value) else round_numbers(value)
+
+
+def _all_ids(tally: Tally) -> set[str]:
+    return {name for seed in tally.verdicts.values() for name in seed}
+
+
+def _list(names: Mapping[str, Any]) -> str:
+    return "arms of this run: " + ", ".join(sorted(names))
