@@ -30,6 +30,8 @@ _SAME = {
     **dict.fromkeys("!?。！？", SENTENCE_END),
     **dict.fromkeys("\"'`“”‘’«»「」『』《》〈〉´", ""),
     "_": SPACE,
+    "^": "^",
+    "√": "루트",
     "➕": "+",
     "〖": "[",
     "〗": "]",
@@ -37,10 +39,11 @@ _SAME = {
 _DROPPED = {"Cc", "Cf", "Co", "Cn", "Cs", "So", "Sk", "Mn", "Me"}
 _NUMBER = re.compile(r"(마이너스|플러스|[+\-])?(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)")
 _BEFORE_SIGN = re.compile(r"[0-9a-z)\]|%]")
+_BEFORE_PLUS = re.compile(r"[^가-힣]|[은는이가을를에서의로고며면때인나]")
 _TWO_AXES = re.compile(r"([xX가]로?)(\s*(?:[,/·&-]|와|과|랑|하고|및)\s*)(?=([yY세]로?)\s*축)")
 _LATEX = (
     (re.compile(r"\\(?:text|mathrm|mathbf|mathit|operatorname|textbf)\s*\{([^{}]*)\}"), r"\1"),
-    (re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"((\1)/(\2))"),
+    (re.compile(r"\\[dt]?frac\s*\{((?:[^{}]|\{[^{}]*\})*)\}\s*\{((?:[^{}]|\{[^{}]*\})*)\}"), r"((\1)/(\2))"),
     (re.compile(r"\\(?:cdot|times|ast)(?![a-zA-Z])"), "*"),
     (re.compile(r"\\div(?![a-zA-Z])"), "/"),
     (re.compile(r"\\(?:left|right|quad|qquad|displaystyle|big|Big)(?![a-zA-Z])|\\[,;!()\[\] ]"), " "),
@@ -192,7 +195,9 @@ def _plain_number(read: Letters, found: re.Match[str]) -> str:
         if sign == "-" and before.isdigit():
             return "~" + value
         return {"마이너스": "-", "플러스": "+"}.get(sign, sign) + value
-    return "-" + value if sign in ("-", "마이너스") and value != "0" else value
+    if sign in ("+", "플러스"):
+        return value if not before or _BEFORE_PLUS.match(before) else "+" + value
+    return "-" + value if value != "0" else value
 
 
 @lru_cache(maxsize=4096)

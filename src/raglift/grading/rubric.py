@@ -10,8 +10,9 @@ from typing import Literal
 
 from raglift.errors import InputError
 from raglift.grading.denial import is_denied
-from raglift.grading.formulas import Formula, find_formulas, subjects_of
+from raglift.grading.formulas import Formula, find_formulas
 from raglift.grading.patterns import FormulaPattern, Pattern, compile_pattern
+from raglift.grading.quantities import metrics_worth
 from raglift.grading.reading import Reading, Span, read_text
 from raglift.grading.terms import TermTable, load_terms
 from raglift.records import Passage, Question, Rubric
@@ -215,7 +216,7 @@ def _find_contradiction(compiled: CompiledRubric, answer: Reading, question: Rea
     asked = {answer.table.term_of[sign] for sign in question.text if sign in metrics}
     about = asked | {one.subject for one in right} | {""}
     if not right and not asked:
-        about |= {name for formula in wanted for name in subjects_of(formula.values)}
+        about |= {name for formula in wanted for name in metrics_worth(formula.values)}
     for one in found:
         if one in right or one.subject not in about or not _is_rival(one, wanted):
             continue
@@ -225,13 +226,15 @@ def _find_contradiction(compiled: CompiledRubric, answer: Reading, question: Rea
 
 
 def _is_rival(one: Formula, wanted: Sequence[Formula]) -> bool:
-    """Of the same shape (both divide, or neither), and more than a list with slashes."""
-    if one.operators == "/" * len(one.operators) and len(one.operators) != 1:
+    """Of the same names and shape (both divide, or neither), and more than a list with slashes."""
+    if set(one.operators) <= {"/"} and len(one.names) + len(one.operators) != 3:
         return False
-    if not any(one.names & formula.names for formula in wanted):
+    if set(one.operators) <= {"/"} and not any(set(formula.operators) <= {"/"} for formula in wanted):
         return False
-    plain_list = set(one.operators) <= {"/"} and len(one.names) == 2
-    return any(one.is_ratio == formula.is_ratio for formula in wanted) and not plain_list and bool(one.operators)
+    return any(
+        one.is_ratio == formula.is_ratio and (one.names == formula.names or (one.is_measured and formula.is_measured))
+        for formula in wanted
+    )
 
 
 # ---------------------------------------------------------------- general checks

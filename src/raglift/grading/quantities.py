@@ -1,0 +1,104 @@
+"""What names are worth at a few fixed random points, so that formulas are compared by value.
+
+Precision, recall and the like are evaluated from the four counts, so `2PR/(P+R)` and
+`2TP/(2TP+FP+FN)` are one formula. Any other name is a free variable.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import lru_cache
+
+Values = tuple[float, ...]
+POINTS = 5
+TOTAL = "#total"
+NOT_A_NUMBER = float("nan")
+_TOLERANCE = 1e-7
+
+_QUOTIENTS = {
+    "recall": ("tp", "tp fn"),
+    "tpr": ("tp", "tp fn"),
+    "precision": ("tp", "tp fp"),
+    "specificity": ("tn", "tn fp"),
+    "fpr": ("fp", "fp tn"),
+    "fnr": ("fn", "fn tp"),
+    "npv": ("tn", "tn fn"),
+    "accuracy": ("tp tn", "tp tn fp fn"),
+    "f1": ("tp tp", "tp tp fp fn"),
+    "dice": ("tp tp", "tp tp fp fn"),
+    "iou": ("tp", "tp fp fn"),
+    "jaccard": ("tp", "tp fp fn"),
+}
+_SUMS = {
+    TOTAL: "tp tn fp fn",
+    "#actual positive": "tp fn",
+    "#actual negative": "tn fp",
+    "#predicted positive": "tp fp",
+    "#predicted negative": "tn fn",
+    "#true": "tp tn",
+}
+_SHIFTED = {"max": 10.0}
+_CONSTANTS = {"euler": 2.718281828459045}
+
+
+def is_group(name: str) -> bool:
+    """Whether the name stands for several counts (`실제 양성`, `전체`)."""
+    return name in _SUMS
+
+
+def is_measured(name: str) -> bool:
+    """Whether the name is a count, a group of counts, or a metric made of them."""
+    return name in _SUMS or name in _QUOTIENTS or name in ("tp", "tn", "fp", "fn")
+
+
+@lru_cache(maxsize=4096)
+def value_of(name: str) -> Values:
+    """The values of a term, letter or group at the fixed points."""
+    if name in _CONSTANTS:
+        return (_CONSTANTS[name],) * POINTS
+    if name in _QUOTIENTS:
+        over, under = (_add_up(counts) for counts in _QUOTIENTS[name])
+        return tuple(a / b for a, b in zip(over, under, strict=True))
+    if name in _SUMS:
+        return _add_up(_SUMS[name])
+    source = random.Random(f"raglift {name}")
+    return tuple(source.uniform(0.7, 9.0) + _SHIFTED.get(name, 0.0) for _ in range(POINTS))
+
+
+def _add_up(counts: str) -> Values:
+    drawn = [value_of(count) for count in counts.split()]
+    return tuple(sum(one[point] for one in drawn) for point in range(POINTS))
+
+
+def agree(left: Values, right: Values, factor: float = 1.0) -> bool:
+    """Whether `left` is `factor` times `right` at every point (not a number agrees with nothing)."""
+    return all(
+        abs(a - factor * b) <= _TOLERANCE * max(1.0, abs(a)) if a == a and b == b else False
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+def metrics_worth(values: Values) -> frozenset[str]:
+    """The known metrics that have these values."""
+    return frozenset(name for name in _QUOTIENTS if agree(value_of(name), values))
+
+
+def combine(operator: str, left: Values, right: Values) -> Values:
+    """`left operator right`, point by point; not a number where it is undefined."""
+    return tuple(_apply(operator, a, b) for a, b in zip(left, right, strict=True))
+
+
+def _apply(operator: str, a: float, b: float) -> float:
+    try:
+        if operator == "+":
+            return a + b
+        if operator == "-":
+            return a - b
+        if operator == "*":
+            return a * b
+        if operator == "/":
+            return a / b
+        power = a**b if abs(b) <= 50 else NOT_A_NUMBER
+    except (ZeroDivisionError, OverflowError, ValueError):
+        return NOT_A_NUMBER
+    return power if isinstance(power, float) else NOT_A_NUMBER
