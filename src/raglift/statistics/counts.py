@@ -70,7 +70,7 @@ def _read_whole(values: npt.ArrayLike, what: str, ids: Sequence[str] | None) -> 
         raise ValueError(f"{what} must be whole numbers in rows of equal length: {error}") from None
     if numbers.ndim not in (1, 2):
         raise ValueError(f"{what} has {numbers.ndim} dimensions: expected (questions,) or (seeds, questions)")
-    table = numbers.reshape(-1, numbers.shape[-1])
+    table = np.atleast_2d(numbers)
     if table.shape[0] == 0:
         raise ValueError(f"{what} has no seeds")
     for wrong, message in (

@@ -96,13 +96,17 @@ def _tilt(spread: Spread, strength: float) -> _Tilt:
     return _Tilt(float(weights @ spread.values) / scale, log_ratio)
 
 
-def find_upper_limit(spread: Spread, level: float) -> float:
-    """Upper limit of the two-sided interval of confidence `level`."""
+def find_upper_limit(spread: Spread, level: float, freedom: float | None = None) -> float:
+    """Upper limit of the two-sided interval of confidence `level`.
+
+    `freedom` replaces n - 1 as the degrees of freedom of t².
+    """
     if spread.values.size == 1:
         value = float(spread.values[0])
         share: float = 1.0 - ((1.0 - level) / 2) ** (1 / spread.questions)
         return value + share * (spread.bound - value)
-    allowed = -0.5 * float(special.stdtrit(spread.questions - 1, (1 + level) / 2)) ** 2
+    freedom = freedom or spread.questions - 1
+    allowed = -0.5 * float(special.stdtrit(freedom, (1 + level) / 2)) ** 2
     edge = spread.edge
     if edge.log_ratio <= allowed:
         strength = float(brentq(lambda s: _tilt(spread, s).log_ratio - allowed, 0.0, 1.0 - EDGE, xtol=1e-13))
@@ -111,9 +115,9 @@ def find_upper_limit(spread: Spread, level: float) -> float:
     return (1.0 - unseen) * edge.mean + unseen * spread.reach
 
 
-def find_lower_limit(spread: Spread, level: float) -> float:
-    """Lower limit of the two-sided interval of confidence `level`."""
-    return -find_upper_limit(spread.mirrored(), level)
+def find_lower_limit(spread: Spread, level: float, freedom: float | None = None) -> float:
+    """Lower limit of the two-sided interval of confidence `level`; see `find_upper_limit`."""
+    return -find_upper_limit(spread.mirrored(), level, freedom)
 
 
 def compute_reach_p_value(spread: Spread, limit: float) -> float:

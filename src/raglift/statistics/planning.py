@@ -21,10 +21,11 @@ def find_detectable_lift(level: TwoLevel) -> float | None:
     """
     spread = level.spread
     lift = sum_of_quantiles(POWER, ALPHA) * level.standard_error
-    if spread.differing < FEWEST_QUESTIONS or spread.values.size == 1:
+    alike = spread.values.size == 1
+    if alike or spread.differing < FEWEST_QUESTIONS:
         # the binomial tail P(X >= 6) as the inverse of the incomplete beta function
         share = float(special.betaincinv(FEWEST_QUESTIONS, spread.questions - FEWEST_QUESTIONS + 1, POWER))
-        lift = max(lift, share * spread.reach)
+        lift = max(lift, share * (spread.bound if alike else spread.reach))
     return lift if lift <= spread.bound else None
 
 

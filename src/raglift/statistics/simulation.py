@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from raglift.statistics.comparison import Comparison, compare_paired
+from raglift.statistics.proportions import estimate_clustered_share
+from raglift.statistics.simulated_review import build_reviews, format_reviews, measure_review
 
 Floats = npt.NDArray[np.float64]
 
@@ -183,7 +185,8 @@ def measure_coverage(
 def format_coverage(rows: Sequence[Coverage]) -> str:
     """A Markdown table."""
     lines = [
-        "| scenario | truth | covered | covered where any differs | truth below / above | p < 0.05 | none differs | width |",
+        "| scenario | truth | covered | covered, some differ | truth below / above | p < 0.05 "
+        "| none differs | width |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
@@ -196,28 +199,43 @@ def format_coverage(rows: Sequence[Coverage]) -> str:
     return "\n".join(lines)
 
 
+def measure_share_coverage(
+    scenario: Scenario, *, repetitions: int, questions: int = 30, samples: int = 4, seed: int = 1
+) -> float:
+    """How often the clustered interval for arm a's accuracy covers its true mean, 0 to 1."""
+    generator = np.random.default_rng(seed)
+    truth = 100.0 * float(scenario.draw(generator, 400_000).a.mean())
+    covered = 0
+    for _ in range(repetitions):
+        correct = generator.binomial(samples, scenario.draw(generator, questions).a[0])
+        low, high = estimate_clustered_share(correct, np.full(questions, samples)).ci95 or (0.0, 100.0)
+        covered += low <= truth <= high
+    return covered / repetitions
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m raglift.statistics.simulation", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m raglift.statistics.simulation", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
     parser.add_argument("--repetitions", type=int, default=4000)
     parser.add_argument("--questions", type=int, default=30)
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    scenarios = (
-        build_scenarios() + build_seed_scenarios(2) + build_seed_scenarios(3) + build_seed_scenarios(5)
+    size = {"questions": chosen.questions, "samples": chosen.samples, "seed": chosen.seed}
+    often, seldom = chosen.repetitions, max(1, chosen.repetitions // 4)
+    print(f"{chosen.questions} questions, {chosen.samples} samples, {often} repetitions\n")
+    print(format_coverage([measure_coverage(one, repetitions=often, **size) for one in build_scenarios()]))
+    print(f"\nSeveral training seeds, {seldom} repetitions\n")
+    several = [one for seeds in (2, 3, 5) for one in build_seed_scenarios(seeds)]
+    print(format_coverage([measure_coverage(one, repetitions=seldom, **size) for one in several]))
+    print(f"\nAccuracy of one arm, {often} repetitions\n\n| arm a of | covered |\n|---|---:|")
+    for one in build_scenarios()[:5]:
+        print(f"| {one.name} | {100 * measure_share_coverage(one, repetitions=often, **size):.1f} % |")
+    print(f"\nLift corrected by two reviewers' labels, {seldom} repetitions\n")
+    print(
+        format_reviews([measure_review(one, repetitions=seldom, seed=chosen.seed) for one in build_reviews()])
     )
-    rows = [
-        measure_coverage(
-            scenario,
-            repetitions=chosen.repetitions,
-            questions=chosen.questions,
-            samples=chosen.samples,
-            seed=chosen.seed,
-        )
-        for scenario in scenarios
-    ]
-    print(f"{chosen.questions} questions, {chosen.samples} samples, {chosen.repetitions} repetitions\n")
-    print(format_coverage(rows))
 
 
 if __name__ == "__main__":
