@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from raglift.statistics.counts import read_counts
 
@@ -30,14 +30,13 @@ class Share:
 def estimate_share(count: int, total: int) -> Share:
     """Share of independent yes-or-no outcomes (such as hit@1) with Wilson's interval.
 
-    Wilson (1927, JASA 22:209), as `scipy.stats.binomtest(...).proportion_ci(method="wilson")`.
+    Wilson (1927, JASA 22:209); the same as `scipy.stats.binomtest(...).proportion_ci(method="wilson")`.
     """
     if not 0 <= count <= total:
         raise ValueError(f"{count} of {total}: expected 0 <= count <= total")
     if total == 0:
         return Share(None, None, 0, 0, 0.0)
-    interval = stats.binomtest(int(count), int(total)).proportion_ci(0.95, method="wilson")
-    limits = (100.0 * float(interval.low), 100.0 * float(interval.high))
+    limits = _find_wilson_limits(count / total, float(total), float(special.ndtri(0.975)))
     return Share(100.0 * count / total, limits, int(count), int(total), float(total))
 
 
@@ -76,4 +75,6 @@ def _find_wilson_limits(share: float, size: float, quantile: float) -> tuple[flo
     square = quantile**2 / size
     middle = (share + square / 2) / (1 + square)
     half = quantile * np.sqrt(share * (1 - share) / size + square / (4 * size)) / (1 + square)
-    return 100.0 * max(0.0, float(middle - half)), 100.0 * min(1.0, float(middle + half))
+    low = 0.0 if share == 0 else max(0.0, float(middle - half))  # exact at the ends, where rounding is not
+    high = 1.0 if share == 1 else min(1.0, float(middle + half))
+    return 100.0 * low, 100.0 * high

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 EXACT_TEST = "exact sign-flip permutation over questions"
 EXACT_WORK = 300_000_000  # additions: about half a second
@@ -57,7 +57,9 @@ def _binomial_window(count: int) -> tuple[int, npt.NDArray[np.float64]]:
         return 0, np.array([math.comb(count, flipped) * 0.5**count for flipped in range(count + 1)])
     reach = int(7.0 * np.sqrt(count)) + 1  # 14 standard deviations: less than NEGLIGIBLE beyond
     start, stop = max(0, count // 2 - reach), min(count, count // 2 + reach + 1)
-    return start, stats.binom.pmf(np.arange(start, stop + 1), count, 0.5)
+    flipped = np.arange(start, stop + 1)
+    choices = special.gammaln(count + 1) - special.gammaln(flipped + 1) - special.gammaln(count - flipped + 1)
+    return start, np.exp(choices - count * math.log(2))
 
 
 def _exact_work(sizes: npt.NDArray[np.int64], total: int) -> float:
