@@ -1,0 +1,200 @@
+"""report.md: the founding table among the verdict, the arms, the lifts and what the run cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from raglift.report.content import Content
+from raglift.report.founding import FoundingTable, build_founding_tables
+from raglift.report.numbers import (
+    format_accuracy,
+    format_decimal,
+    format_interval,
+    format_p,
+    format_points,
+    format_seconds,
+    format_tally,
+)
+from raglift.report.sanitization import escape_markdown, quote_code
+from raglift.report.sentences import list_limits, say_basis, say_lift, say_verdict
+from raglift.report.settings import list_run_facts
+from raglift.report.texts import TABLE, Say, say_split, say_verdict_word, speak
+
+SHOWN_REASONS = 5  # for each arm; report.json has all
+
+
+def write_markdown(content: Content) -> str:
+    """The report as GitHub-flavoured Markdown."""
+    say = speak(content.language)
+    blocks = [
+        f"# {escape_markdown(say('title', name=content.experiment))}",
+        f"**{escape_markdown(say_verdict(content.comparison, say))}**",
+        *_write_headline(content, say),
+        *_write_arms(content, say),
+        *(_write_founding(table, say) for table in build_founding_tables(content.comparison)),
+        *_write_contrasts(content, say),
+        *_write_effects(content, say),
+        *_write_retrieval(content, say),
+        *_write_behaviour(content, say),
+        *_write_failures(content, say),
+        *_write_training(content, say),
+        f"## {say('section.limits')}",
+        "\n".join(f"- {escape_markdown(sentence)}" for sentence in list_limits(content, say)),
+        f"## {say('section.run')}",
+        *_write_run(content, say),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def draw_table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: bool = True) -> str:
+    """A Markdown table of cells that are already escaped; all columns but the first are aligned right."""
+    rule = [":---", *(["---:" if right else ":---"] * (len(heads) - 1))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (heads, rule, *rows))
+
+
+def _write_headline(content: Content, say: Say) -> list[str]:
+    if content.a == content.b:
+        return []
+    sentences = "\n".join(escape_markdown(sentence) + "  " for sentence in say_basis(content.comparison, say))
+    lift = escape_markdown(say_lift(content.comparison, say))
+    return [f"{quote_code(content.a)} → {quote_code(content.b)}: {lift}", sentences.rstrip()]
+
+
+def _write_founding(table: FoundingTable, say: Say) -> str:
+    compared = table.a != table.b
+    heads = [say("word.question"), quote_code(table.b), *([quote_code(table.a)] if compared else [])]
+    rows = [[escape_markdown(row.question), row.b, *([row.a] if compared else [])] for row in table.rows]
+    means = [table.mean_b, *([table.mean_a] if compared else [])]
+    rows.append([f"**{say('word.overall')}**", *(f"**{mean}**" for mean in means)])
+    return f"## {say('section.questions')}: {say_split(say, table.split)}\n\n{draw_table(heads, rows)}"
+
+
+def _write_arms(content: Content, say: Say) -> list[str]:
+    arms = content.comparison.get("arms") or {}
+    rows = []
+    for arm in content.arms:
+        cells = [(arms[arm] or {}).get(split) or {} for split in content.splits]
+        rows.append([quote_code(arm), *(_write_accuracy(cell) for cell in cells)])
+    if not rows:
+        return []
+    heads = [say("word.arm"), *(say_split(say, split) for split in content.splits)]
+    return [f"## {say('section.arms')}", draw_table(heads, rows), say("arm.how")]
+
+
+def _write_accuracy(cell: dict[str, Any]) -> str:
+    if not cell:
+        return "–"
+    tally = format_tally(cell.get("correct"), cell.get("total"))
+    return f"{format_accuracy(cell.get('accuracy'))} {format_interval(cell.get('ci95'), signed=False)} ({tally})"
+
+
+def _write_contrasts(content: Content, say: Say) -> list[str]:
+    rows = [
+        [
+            quote_code(str(row.get("name", ""))),
+            say_split(say, row.get("split")),
+            format_points(row.get("lift")),
+            format_interval(row.get("ci95")),
+            format_p(row.get("p_value")),
+            format_p(row.get("p_holm")),
+            say_verdict_word(say, row.get("verdict")),
+        ]
+        for row in content.comparison.get("contrasts") or []
+    ]
+    if not rows:
+        return []
+    words = ("split", "lift", "interval", "p", "p_holm", "verdict")
+    heads = [say("word.arm"), *(say(f"word.{word}") for word in words)]
+    return [f"## {say('section.lift')}", draw_table(heads, rows)]
+
+
+def _write_effects(content: Content, say: Say) -> list[str]:
+    rows = [
+        [
+            say(f"effect.{name}") if f"effect.{name}" in TABLE else escape_markdown(name),
+            say_split(say, split),
+            format_points(effect.get("lift")),
+            format_interval(effect.get("ci95")),
+            format_p(effect.get("p_value")),
+        ]
+        for split, effects in (content.comparison.get("effects") or {}).items()
+        for name, effect in (effects or {}).items()
+        if effect
+    ]
+    heads = [say(f"word.{word}") for word in ("effect", "split", "lift", "interval", "p")]
+    return [f"## {say('section.effects')}", draw_table(heads, rows), say("effects.note")] if rows else []
+
+
+def _write_retrieval(content: Content, say: Say) -> list[str]:
+    retrieval = content.comparison.get("retrieval")
+    if not retrieval:
+        return []
+    rows = [
+        [
+            say(f"retrieval.{name}"),
+            format_accuracy((retrieval.get(name) or {}).get("value")),
+            format_interval((retrieval.get(name) or {}).get("ci95"), signed=False),
+        ]
+        for name in ("hit_at_1", "hit_at_3", "mrr")
+        if retrieval.get(name)
+    ]
+    heads = ["", say("word.accuracy"), say("word.interval")]
+    loss = say_retrieval_loss(retrieval, say)
+    return [f"## {say('section.retrieval')}", draw_table(heads, rows), escape_markdown(loss)]
+
+
+def say_retrieval_loss(retrieval: dict[str, Any], say: Say) -> str:
+    """What search costs, one sentence; empty when it was not measured."""
+    loss = retrieval.get("loss") or {}
+    values = {name: format_points(_take_value(loss.get(name))) for name in ("all", "hit", "miss")}
+    return say("retrieval.loss", arm=loss.get("arm", ""), **values) if values["all"] != "–" else ""
+
+
+def _take_value(value: Any) -> Any:
+    return value.get("lift", value.get("value")) if isinstance(value, dict) else value
+
+
+def _write_behaviour(content: Content, say: Say) -> list[str]:
+    blocks = []
+    for kind, arms in (content.comparison.get("behaviour") or {}).items():
+        shares = list(dict.fromkeys(name for row in (arms or {}).values() for name in row or {}))
+        known = [name for name in shares if f"behaviour.{name}" in TABLE]
+        if not known or f"behaviour.{kind}" not in TABLE:
+            continue
+        rows = [[quote_code(arm), *(format_accuracy((row or {}).get(name)) for name in known)] for arm, row in arms.items()]
+        heads = [say("word.arm"), *(say(f"behaviour.{name}") for name in known)]
+        blocks += [f"### {say(f'behaviour.{kind}')}", draw_table(heads, rows)]
+    return [f"## {say('section.behaviour')}", *blocks] if blocks else []
+
+
+def _write_failures(content: Content, say: Say) -> list[str]:
+    rows = []
+    for failures in content.failures:
+        for reason in failures.reasons[:SHOWN_REASONS]:
+            rows.append([quote_code(failures.arm), str(reason["count"]), escape_markdown(reason["reason"])])
+    if not rows:
+        return []
+    heads = [say("word.arm"), say("word.count"), say("word.reason")]
+    return [f"## {say('section.failures')}", draw_table(heads, rows, right=False)]
+
+
+def _write_training(content: Content, say: Say) -> list[str]:
+    rows = []
+    for log in content.training:
+        first, last = log.rows[0], log.rows[-1]
+        losses = f"{format_decimal(first.get('loss'), 3)} → {format_decimal(last.get('loss'), 3)}"
+        name = f"{log.tuning} {say('word.seed', seed=log.seed)}"
+        rows.append([quote_code(name), str(last.get("step")), losses, format_seconds(last.get("seconds"))])
+    heads = ["", "step", say("training.loss"), say("run.times")]
+    return [f"## {say('section.training')}", draw_table(heads, rows)] if rows else []
+
+
+def _write_run(content: Content, say: Say) -> list[str]:
+    heads = [say("run.key"), say("run.value")]
+    return [
+        f"<details><summary>{escape_markdown(group.title)}</summary>\n\n"
+        + draw_table(heads, [[escape_markdown(k), quote_code(v)] for k, v in group.facts], right=False)
+        + "\n\n</details>"
+        for group in list_run_facts(content, say)
+    ]

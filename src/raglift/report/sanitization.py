@@ -1,0 +1,63 @@
+"""The one place where foreign text becomes safe to show: control characters are made visible, never obeyed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+# Escape sequences start with a C0 or C1 control; bidi controls reorder what is read; the others are
+# invisible, break lines or cannot be encoded (lone surrogates, non-characters, tag characters).
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"
+    "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
+    "\U000e0000-\U000e007f]"
+)
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>|~#&])")
+_FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
+
+
+def clean_text(text: str) -> str:
+    """Replace control, bidi and unencodable characters by visible placeholders; line ends become \\n."""
+    return _UNSAFE.sub(_show_character, text.replace("\r\n", "\n"))
+
+
+def clean_line(text: str) -> str:
+    """`clean_text` on one line: breaks and tabs become single spaces."""
+    return " ".join(clean_text(text).split())
+
+
+def clean_values(value: Any) -> Any:
+    """`clean_text` over every text (keys too) of a JSON value; NaN and infinities become None."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, dict):
+        return {clean_text(str(key)): clean_values(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean_values(inner) for inner in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def escape_markdown(text: str) -> str:
+    """Text for a Markdown table cell or line: one line, no markup, no HTML."""
+    return _MARKDOWN.sub(r"\\\1", clean_line(text))
+
+
+def quote_code(text: str) -> str:
+    """Text as a Markdown code span; backticks in it would end the span, so they become primes."""
+    return "`" + clean_line(text).replace("`", "′").replace("|", "¦") + "`"
+
+
+def clean_cell(text: str) -> str:
+    """Text for a CSV cell that spreadsheet programs never run as a formula (OWASP, CSV injection)."""
+    line = clean_line(text)
+    return "'" + line if line.startswith(_FORMULA_START) or text.startswith(_FORMULA_START) else line
+
+
+def _show_character(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if code < 0x20:
+        return chr(0x2400 + code)  # the control pictures: ESC becomes ␛
+    return "␡" if code == 0x7F else f"⟦U+{code:04X}⟧"

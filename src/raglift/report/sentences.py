@@ -1,0 +1,122 @@
+"""What the numbers mean, in sentences: the verdict first, and at the end what the run cannot say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from raglift.report.content import Content
+from raglift.report.numbers import (
+    format_accuracy,
+    format_count,
+    format_interval,
+    format_p,
+    format_points,
+    is_number,
+)
+from raglift.report.texts import TABLE, Say, say_split, say_verdict_word
+
+WITH_PASSAGE = ("oracle", "retrieved", "distractor")
+
+
+def say_verdict(comparison: dict[str, Any], say: Say) -> str:
+    """The verdict on the headline, one sentence."""
+    a, b = comparison["a"], comparison["b"]
+    if a.get("arm") == b.get("arm"):
+        return say("verdict.one arm")
+    verdict = comparison.get("verdict")
+    key = f"verdict.{verdict}"
+    if _differ_in_passage(str(a.get("arm")), str(b.get("arm"))) and f"{key}.rag" in TABLE:
+        key = f"{key}.rag"
+    lift = comparison.get("lift")
+    return say(
+        key if key in TABLE else "verdict.not estimable",
+        a=a.get("arm"),
+        b=b.get("arm"),
+        a_accuracy=format_accuracy(a.get("accuracy")),
+        b_accuracy=format_accuracy(b.get("accuracy")),
+        lift=format_points(lift).lstrip("+"),
+        size=f"{abs(lift):.1f}" if lift is not None and is_number(lift) else "",
+    )
+
+
+def say_basis(comparison: dict[str, Any], say: Say) -> list[str]:
+    """What the verdict rests on and what would settle an open one; the other splits beside it."""
+    if comparison["a"].get("arm") == comparison["b"].get("arm"):
+        return []
+    split = comparison.get("split")
+    sentences = [
+        say(
+            "headline.basis",
+            questions=format_count(comparison["b"].get("questions")),
+            split=say_split(say, split),
+            samples=format_count(comparison.get("samples")),
+            differing=format_count(comparison.get("differing")),
+        )
+    ]
+    if comparison.get("verdict") == "equivalent" and is_number(comparison.get("margin")):
+        sentences.append(say("verdict.margin", margin=f"{comparison['margin']:g}"))
+    if comparison.get("questions_needed"):
+        sentences.append(say("verdict.needed", count=format_count(comparison["questions_needed"])))
+    for other, row in (comparison.get("by_split") or {}).items():
+        if other != split and is_number((row or {}).get("lift")):
+            sentences.append(
+                say(
+                    "headline.other",
+                    split=say_split(say, other),
+                    lift=format_points(row["lift"]),
+                    interval=format_interval(row.get("ci95")),
+                    word=say_verdict_word(say, row.get("verdict")),
+                )
+            )
+    return sentences
+
+
+def say_lift(comparison: dict[str, Any], say: Say) -> str:
+    """`+20.0 points · 95 % interval [+7.5, +34.2] · p-value 0.015625 (exact …)`."""
+    return " · ".join(
+        (
+            f"{say('word.lift')} {format_points(comparison.get('lift'))} {say('word.points')}",
+            f"{say('word.interval')} {format_interval(comparison.get('ci95'))}",
+            f"{say('word.p')} {format_p(comparison.get('p_value'))} ({say_test(comparison.get('test'), say)})",
+        )
+    )
+
+
+def say_test(test: object, say: Say) -> str:
+    """The name of the test; those that are not known are given as they are."""
+    name = str(test or "–")
+    for start, key in (("exact sign-flip", "test.exact"), ("Monte-Carlo sign-flip", "test.monte-carlo")):
+        if name.startswith(start):
+            return say(key)
+    return name
+
+
+def list_limits(content: Content, say: Say) -> list[str]:
+    """What the conclusion does not cover, in this run."""
+    comparison, compared = content.comparison, content.a != content.b
+    arms = {arm.partition(".")[2] for arm in content.arms}
+    truncated = sum(failures.truncated for failures in content.failures)
+    unscored, excluded = comparison.get("unscored"), comparison.get("excluded")
+    detectable = comparison.get("minimum_detectable_lift")
+    grader = f"limits.{comparison.get('grader')}"
+    limits = (
+        (compared and content.b.endswith(".oracle"), "limits.oracle", {"b": content.b}),
+        (compared and comparison.get("split") == "seen", "limits.seen", {}),
+        ("unseen" not in content.splits, "limits.no unseen", {}),
+        ("counterfactual" not in arms, "limits.no counterfactual", {}),
+        (len(comparison.get("seeds") or [0]) == 1, "limits.seeds", {}),
+        (compared and is_number(detectable), "limits.detectable", {"points": format_points(detectable).lstrip("+")}),
+        (grader in TABLE, grader, {}),
+        (bool(unscored), "limits.unscored", {"count": format_count(unscored)}),
+        (bool(excluded), "limits.excluded", {"count": format_count(excluded)}),
+        (truncated > 0, "limits.truncated", {"count": format_count(truncated)}),
+        (True, "limits.model", {"model": content.settings.get("model", "")}),
+    )
+    return [say(key, **values) for applies, key, values in limits if applies]
+
+
+def _differ_in_passage(a: str, b: str) -> bool:
+    """Whether b reads a passage that a does not, with both tuned or both not: a lift that RAG explains."""
+    tuning_a, _, context_a = a.partition(".")
+    tuning_b, _, context_b = b.partition(".")
+    return context_a == "none" and context_b in WITH_PASSAGE and (tuning_a == "base") == (tuning_b == "base")

@@ -1,0 +1,74 @@
+"""What the terminal shows after a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from raglift.records import SPLITS
+from raglift.report.founding import FoundingTable, build_founding_tables
+from raglift.report.numbers import format_accuracy, format_tally
+from raglift.report.sanitization import clean_line, clean_values
+from raglift.report.sentences import say_basis, say_lift, say_verdict
+from raglift.report.texts import Say, say_split, speak
+
+
+def print_summary(
+    comparison: dict[str, Any], language: str, report: Path | None = None, console: Console | None = None
+) -> None:
+    """Print the summary to standard output (or to `console`)."""
+    (console or Console(highlight=False)).print(render_summary(comparison, language, report))
+
+
+def render_summary(comparison: dict[str, Any], language: str, report: Path | None = None) -> RenderableType:
+    """The founding table, the arms side by side, the lift and its verdict; last, where the report is."""
+    say = speak(language)
+    comparison = clean_values(comparison)
+    parts: list[RenderableType] = []
+    tables = build_founding_tables(comparison)
+    if tables:
+        parts += [_draw_founding(tables[0], say), Text()]
+    parts += [_draw_arms(comparison, say), Text()]
+    if comparison["a"].get("arm") != comparison["b"].get("arm"):
+        parts.append(Text(f"{comparison['a'].get('arm')} → {comparison['b'].get('arm')}", style="dim"))
+        parts.append(Text(say_lift(comparison, say)))
+    parts.append(Text(say_verdict(comparison, say), style="bold"))
+    parts += [Text(sentence) for sentence in say_basis(comparison, say)]
+    if report is not None:
+        parts += [Text(), Text(say("summary.report", file=clean_line(str(report))), overflow="fold")]
+    return Group(*parts)
+
+
+def _draw_founding(founding: FoundingTable, say: Say) -> Table:
+    table = Table(title=Text(say_split(say, founding.split)), title_justify="left", show_footer=True)
+    compared = founding.a != founding.b
+    table.add_column(say("word.question"), Text(say("word.overall")), overflow="fold")
+    table.add_column(Text(founding.b), Text(founding.mean_b), no_wrap=True)
+    if compared:
+        table.add_column(Text(founding.a), Text(founding.mean_a), no_wrap=True)
+    for row in founding.rows:
+        cells = [row.b, row.a] if compared else [row.b]
+        table.add_row(Text(row.question), *cells)
+    return table
+
+
+def _draw_arms(comparison: dict[str, Any], say: Say) -> Table:
+    arms = comparison.get("arms") or {}
+    splits = [split for split in SPLITS if any(split in (cells or {}) for cells in arms.values())]
+    table = Table(title=Text(say("section.arms")), title_justify="left")
+    table.add_column(say("word.arm"), no_wrap=True)
+    for split in splits:
+        table.add_column(say_split(say, split), justify="right", no_wrap=True)
+    for arm, cells in arms.items():
+        row = []
+        for split in splits:
+            cell = cells.get(split) or {}
+            tally = format_tally(cell.get("correct"), cell.get("total"))
+            row.append(f"{format_accuracy(cell.get('accuracy'))}  {tally}" if cell else "–")
+        marked = arm in (comparison["a"].get("arm"), comparison["b"].get("arm"))
+        table.add_row(Text(arm, style="bold" if marked else ""), *(Text(text) for text in row))
+    return table
