@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,7 +17,8 @@ MAX_CHARACTERS = 20_000
 
 SENTENCE_END = "\n"
 SPACE = " "
-_SUPERSCRIPTS = str.maketrans({"²": "^2", "³": "^3", "⁻": "^-", "ⁿ": "^n", "…": ". "})
+_ODD = re.compile("[²³⁻ⁿ…√]")
+_SUPERSCRIPTS = str.maketrans({"²": "^2", "³": "^3", "⁻": "^-", "ⁿ": "^n", "…": ". ", "√": "루트"})
 _SAME = {
     **dict.fromkeys("−–—‐‑‒―－﹣➖", "-"),
     **dict.fromkeys("×·∙⋅•✕✖＊ㆍ・", "*"),
@@ -31,16 +33,16 @@ _SAME = {
     **dict.fromkeys("\"'`“”‘’«»「」『』《》〈〉´", ""),
     "_": SPACE,
     "^": "^",
-    "√": "루트",
     "➕": "+",
     "〖": "[",
     "〗": "]",
 }
 _DROPPED = {"Cc", "Cf", "Co", "Cn", "Cs", "So", "Sk", "Mn", "Me"}
-_NUMBER = re.compile(r"(마이너스|플러스|[+\-])?(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)")
+_NUMBER = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?(?![0-9])|[0-9]+(?:\.[0-9]+)?|\.[0-9]+")
+_SIGNS = {"+": "+", "-": "-", "플러스": "+", "마이너스": "-"}
 _BEFORE_SIGN = re.compile(r"[0-9a-z)\]|%]")
 _BEFORE_PLUS = re.compile(r"[^가-힣]|[은는이가을를에서의로고며면때인나]")
-_TWO_AXES = re.compile(r"([xX가]로?)(\s*(?:[,/·&-]|와|과|랑|하고|및)\s*)(?=([yY세]로?)\s*축)")
+_TWO_AXES = re.compile(r"([xX]|가로)(\s*(?:[,/·&-]|와|과|랑|하고|및)\s*)(?=(?:[yY]|세로)\s*축)")
 _LATEX = (
     (re.compile(r"\\(?:text|mathrm|mathbf|mathit|operatorname|textbf)\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\\[dt]?frac\s*\{((?:[^{}]|\{[^{}]*\})*)\}\s*\{((?:[^{}]|\{[^{}]*\})*)\}"), r"((\1)/(\2))"),
@@ -51,25 +53,31 @@ _LATEX = (
 )
 
 
-class _LetterTable(dict[str, str]):
-    """How each character is read; filled on demand."""
+_NOTHING = "\0"
+_UNREAD = frozenset({SPACE, _NOTHING})
+_DIGIT = re.compile("[0-9]")
+_DOT = re.compile(r"\.")
 
-    def __missing__(self, character: str) -> str:
-        read = self._read(character)
+
+class _LetterTable(dict[int, str]):
+    """How each character is read, one letter for one (for str.translate); filled on demand."""
+
+    def __missing__(self, code: int) -> str:
+        read = self._read(chr(code))
         if len(self) < 100_000:
-            self[character] = read
+            self[code] = read
         return read
 
     @staticmethod
     def _read(character: str) -> str:
         if character in _SAME:
-            return _SAME[character]
+            return _SAME[character] or _NOTHING
         if character.isspace():
             return SPACE
         category = unicodedata.category(character)
         if category in _DROPPED:
-            return SPACE if category in {"So", "Cc"} else ""
-        return character.lower()
+            return SPACE if category in {"So", "Cc"} else _NOTHING
+        return character.lower()[0]
 
 
 _LETTERS = _LetterTable()
@@ -77,27 +85,41 @@ _LETTERS = _LetterTable()
 
 @dataclass(frozen=True)
 class Letters:
-    """A text as compared: `text` without white space; `origin[i]` is the place of letter i in `source`.
+    """A text as compared: `text` without white space; letter i is read from `mapped[origin[i]:ends[i]]`.
 
-    `starts[i]` is 1 where white space (or nothing) stands before letter i.
-    `source` is the text that was read, NFKC, at most MAX_CHARACTERS long.
+    `source` is the text that was read (NFKC, at most MAX_CHARACTERS long), `mapped` the same, sign
+    for sign, as read.
     """
 
     source: str
+    mapped: str
     text: str
-    origin: tuple[int, ...]
-    starts: bytes
+    origin: Sequence[int]
+    ends: Sequence[int]
 
     def quote(self, start: int, end: int) -> str:
         """The words of the source from letter `start` up to letter `end`."""
-        if start >= end or start >= len(self.origin):
-            return ""
-        return self.source[self.origin[start] : self.origin[end - 1] + 1]
+        return self.source[self.origin[start] : self.ends[end - 1]] if start < end <= len(self.origin) else ""
+
+    def starts_word(self, letter: int) -> bool:
+        """Whether white space (or nothing) stands before a letter."""
+        if not 0 < letter < len(self.origin):
+            return True
+        gap = self.origin[letter] - self.ends[letter - 1]
+        return gap > 0 and SPACE in self.mapped[self.ends[letter - 1] : self.origin[letter]]
+
+    def has_space(self, start: int, end: int) -> bool:
+        """Whether white space stands between letter `start` and letter `end - 1`."""
+        if self.origin[end - 1] - self.origin[start] == end - 1 - start:
+            return False
+        return SPACE in self.mapped[self.origin[start] : self.origin[end - 1]]
 
 
 def compose(text: str) -> str:
     """Unicode NFKC, with powers kept as powers, LaTeX as plain signs, lone surrogates gone."""
-    text = text[:MAX_CHARACTERS].translate(_SUPERSCRIPTS)
+    text = text[:MAX_CHARACTERS]
+    if _ODD.search(text):
+        text = text.translate(_SUPERSCRIPTS)
     if "\\" in text:
         text = _unfold_latex(text)
     if "**" in text:
@@ -120,26 +142,13 @@ def _unfold_latex(text: str) -> str:
 def read_letters(text: str) -> Letters:
     """Read a text of any kind; never raises."""
     source = compose(text)
-    letters: list[str] = []
-    origin: list[int] = []
-    starts = bytearray()
-    gap = 1
-    for place, character in enumerate(source):
-        letter = _LETTERS[character]
-        if letter == SPACE:
-            gap = 1
-            continue
-        if not letter:
-            continue
-        if letter == "." and _ends_sentence(source, place):
-            letter = SENTENCE_END
-        for one in letter:
-            letters.append(one)
-            origin.append(place)
-            starts.append(gap)
-            gap = 0
-    read = Letters(source, "".join(letters), tuple(origin), bytes(starts))
-    return _unify_numbers(read)
+    mapped = source.translate(_LETTERS)
+    if "." in mapped:
+        mapped = _DOT.sub(lambda dot: SENTENCE_END if _ends_sentence(source, dot.start()) else ".", mapped)
+    letters = mapped.replace(SPACE, "").replace(_NOTHING, "")
+    origin = [place for place, letter in enumerate(mapped) if letter not in _UNREAD]
+    read = Letters(source, mapped, letters, origin, [place + 1 for place in origin])
+    return _unify_numbers(read) if _DIGIT.search(letters) else read
 
 
 def _ends_sentence(source: str, place: int) -> bool:
@@ -156,48 +165,42 @@ def _unify_numbers(read: Letters) -> Letters:
     text = read.text
     pieces: list[str] = []
     origin: list[int] = []
-    starts = bytearray()
+    ends: list[int] = []
     done = 0
     for found in _NUMBER.finditer(text):
-        start, end = found.span()
-        number = _plain_number(read, found)
+        written = next((sign for sign in _SIGNS if text.endswith(sign, done, found.start())), "")
+        start, end = found.start() - len(written), found.end()
+        number = _plain_number(read, start, written, found)
         if number == text[start:end]:
             continue
         pieces += [text[done:start], number]
-        origin += read.origin[done:start]
-        starts += read.starts[done:start]
-        last = read.origin[end - 1]
-        origin += [read.origin[start]] * (len(number) - 1) + [last]
-        starts += bytes([read.starts[start]]) + bytes(len(number) - 1)
+        origin += [*read.origin[done:start], *[read.origin[start]] * len(number)]
+        ends += [*read.ends[done:start], *[read.ends[end - 1]] * len(number)]
         done = end
     if not pieces:
         return read
     pieces.append(text[done:])
     origin += read.origin[done:]
-    starts += read.starts[done:]
-    return Letters(read.source, "".join(pieces), tuple(origin), bytes(starts))
+    ends += read.ends[done:]
+    return Letters(read.source, read.mapped, "".join(pieces), origin, ends)
 
 
-def _plain_number(read: Letters, found: re.Match[str]) -> str:
-    sign, digits = found[1], found[2]
-    start, digits_start = found.start(), found.start(2)
-    if "," in digits and any(read.starts[digits_start + 1 : found.end()]):
-        return found[0]
+def _plain_number(read: Letters, start: int, written: str, found: re.Match[str]) -> str:
+    """The number that begins at letter `start` with the sign `written` ('' if none), as it is compared."""
+    digits = found[0]
+    if "," in digits and read.has_space(*found.span()):
+        return written + digits
     value = digits.replace(",", "")
     if "." in value:
         value = value.rstrip("0").rstrip(".") or "0"
         value = "0" + value if value.startswith(".") else value
+    sign = _SIGNS.get(written, "")
     before = read.text[start - 1 : start] if start else ""
-    binary = bool(before) and bool(_BEFORE_SIGN.match(before))
-    if sign is None:
-        return value
-    if binary:
-        if sign == "-" and before.isdigit():
-            return "~" + value
-        return {"마이너스": "-", "플러스": "+"}.get(sign, sign) + value
-    if sign in ("+", "플러스"):
-        return value if not before or _BEFORE_PLUS.match(before) else "+" + value
-    return "-" + value if value != "0" else value
+    if before and _BEFORE_SIGN.match(before):
+        return ("~" if sign == "-" and before.isdigit() else sign) + value
+    if sign == "+":
+        return value if not before or _BEFORE_PLUS.match(before) else sign + value
+    return sign + value if value != "0" else value
 
 
 @lru_cache(maxsize=4096)

@@ -7,33 +7,20 @@ for explanations.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from typing import Protocol
-
-import re2
 
 from raglift.errors import InputError
 from raglift.grading.denial import contains_denial, is_denied
+from raglift.grading.expressions import Expression, Screen, read_expression
 from raglift.grading.formulas import Formula, find_formulas, read_formula
-from raglift.grading.normalization import Letters, plain_letters, read_letters
-from raglift.grading.reading import Reading, Span, read_text
+from raglift.grading.phrases import Phrase
+from raglift.grading.reading import Reading, Span
 from raglift.grading.roles import Binding, find_bound, role_of
 from raglift.grading.terms import TermTable
 
-ELLIPSIS = "…"
 REACH = 30
 """How far apart the parts of an `…` pattern may be, in letters (a term counts as one)."""
-
-_FILLER = "값|클래스|라벨|레이블|정답|결과|데이터|들|부분"
-_JOSA = (
-    "이라는|라는|이라고|라고|이란|란|이나|나|으로는|로는|으로서|로서|으로써|로써|으로부터|로부터|으로의|로의|으로|로|에서는|에서의|에서|"
-    "에게|에는|에도|에|께|이|가|은|는|을|를|의|와의|과의|와는|과는|와|과|이랑|랑|하고|도|만|까지|부터|보다는|보다|처럼|마다|"
-    "인데|인것을|인걸|인|이고|이며|이지만|이면|일때|일|이었던|였던|이거나|거나|한|하는|할|된|되는|될"
-)
-_LOOSE = r"[,:=()\[\]~*&]{0,2}"
-_AFTER_NUMBER = r"(?![0-9]|\.[0-9])"
 
 
 class Pattern(Protocol):
@@ -58,103 +45,9 @@ def compile_pattern(source: str, table: TermTable) -> Pattern:
     if text.startswith("formula:"):
         return FormulaPattern(source, read_formula(text.removeprefix("formula:"), table))
     if text.startswith("re:"):
-        return _compile_expression(source, text.removeprefix("re:").strip(), table)
+        return read_expression(source, text.removeprefix("re:").strip(), table)
     parts = tuple(_compile_chain(part, source, table) for part in re.split(r"\s&\s", text.strip("& ")))
     return AllParts(source, parts)
-
-
-# ---------------------------------------------------------------- phrases
-
-
-class Phrase:
-    """Letters and terms in a row; a space accepts a particle; a compound accepts all its names."""
-
-    def __init__(self, text: str, source: str, table: TermTable) -> None:
-        self.text = text.strip()
-        whole = read_text(self.text, table).text.strip("\n")
-        if not whole:
-            raise InputError(f"pattern '{source}'", "no letters to match", "a phrase", "write the words, or remove it")
-        self.sign = whole if whole in table.term_of else ""
-        spelled = [_spell(self.text, table), _guarded(whole)]
-        self.key = "|".join(dict.fromkeys(spelled))
-        self._by_letter = not any(letter in table.term_of for letter in self.key.replace(_gap(table), ""))
-        if self._by_letter:
-            self.key = self.key.replace(_gap(table), _gap(None))
-        self._search = re.compile(self.key)
-
-    def spans(self, reading: Reading) -> list[Span]:
-        """All places of the phrase, denied or not."""
-        known = reading.memory.get(self.key)
-        if known is None:
-            known = reading.memory[self.key] = list(self._find_all(reading))
-        return known  # type: ignore[return-value]
-
-    def _find_all(self, reading: Reading) -> Iterator[Span]:
-        text = reading.letters.text if self._by_letter else reading.text
-        for found in self._search.finditer(text):
-            start, end = found.span()
-            span = reading.from_letters(start, end) if self._by_letter else Span(start, end)
-            if span is not None and _stands_alone(reading, span):
-                yield span
-
-
-def _stands_alone(reading: Reading, span: Span) -> bool:
-    """A match does not start or end inside a Latin word (a plural s apart)."""
-    text, start, end = reading.text, span.start, span.end
-    if start and "a" <= text[start] <= "z" and "a" <= text[start - 1] <= "z" and not reading.starts_word(start):
-        return False
-    if end < len(text) and "a" <= text[end - 1] <= "z" and "a" <= text[end] <= "z":
-        return reading.starts_word(end) or text[end] == "s"
-    return True
-
-
-def _spell(text: str, table: TermTable) -> str:
-    """The words of a phrase with gaps between; a compound is the choice of its names."""
-    letters = read_letters(text)
-    pieces: list[str] = []
-    done = 0
-    for mention, names in table.names_in(letters):
-        pieces += _spell_words(letters, done, mention.start, table)
-        choice = sorted({_spell_name(name, table) for name in names}, key=len, reverse=True)
-        pieces.append(f"(?:{'|'.join(choice)})")
-        done = mention.end
-    pieces += _spell_words(letters, done, len(letters.text), table)
-    return _gap(table).join(pieces)
-
-
-def _spell_words(letters: Letters, start: int, end: int, table: TermTable) -> list[str]:
-    words: list[str] = []
-    for place in range(start, end):
-        if place == start or letters.starts[place]:
-            words.append("")
-        words[-1] += letters.text[place]
-    read = (read_text(word, table).text.strip("\n") for word in words)
-    return [_guarded(word) for word in read if word]
-
-
-def _spell_name(name: str, table: TermTable) -> str:
-    words = [read_text(word, table).text for word in re.split(r"[\s\-]+", name)]
-    return "-?".join(_guarded(word) for word in words if word)
-
-
-@lru_cache(maxsize=8)
-def _gap(table: TermTable | None) -> str:
-    """A space: a particle, or a general noun with one (`실제 값이 양성`); over signs, nouns that are terms are signs."""
-    nouns = _FILLER.split("|")
-    read = nouns if table is None else [read_text(noun, table).text for noun in nouns]
-    return f"{_LOOSE}(?:{'|'.join(read)})?(?:{_JOSA})?{_LOOSE}"
-
-
-def _guarded(word: str) -> str:
-    """The word, escaped; a number is a whole number."""
-    before = after = ""
-    if word[0].isdigit():
-        before = r"(?<![0-9.\-])"
-    elif word[0] == "-" and word[1:2].isdigit():
-        before = "(?<![0-9])"
-    if word[-1].isdigit():
-        after = _AFTER_NUMBER
-    return before + re.escape(word) + after
 
 
 # ---------------------------------------------------------------- A … B and A & B
@@ -275,150 +168,6 @@ class AllParts:
         return next((spans for part in self.parts if (spans := part.find_denied(reading))), ())
 
 
-# ---------------------------------------------------------------- re:
-
-
-class Expression:
-    """`re:`: RE2 over the signs, or over the letters where it spells no term."""
-
-    def __init__(self, source: str, by_sign: object | None, by_letter: object | None) -> None:
-        self.source = source
-        self._by_sign = by_sign
-        self._by_letter = by_letter
-        self._keeps_denial = contains_denial(source)
-
-    def matches(self, reading: Reading) -> Iterator[Span]:
-        """All matches, denied ones too; a match over letters takes no piece of a whole term."""
-        if self._by_sign is not None:
-            for found in self._by_sign.finditer(reading.text):  # type: ignore[attr-defined]
-                if found.end() > found.start():
-                    yield Span(*found.span())
-        if self._by_letter is not None:
-            for found in self._by_letter.finditer(reading.letters.text):  # type: ignore[attr-defined]
-                span = reading.from_letters(*found.span())
-                if span is not None and span.end > span.start:
-                    yield span
-
-    def find(self, reading: Reading) -> tuple[Span, ...]:
-        for span in self.matches(reading):
-            if self._starts_word(reading, span) and (self._keeps_denial or not is_denied(reading, span)):
-                return (span,)
-        return ()
-
-    def find_denied(self, reading: Reading) -> tuple[Span, ...]:
-        if self._keeps_denial:
-            return ()
-        return next(((span,) for span in self.matches(reading) if is_denied(reading, span)), ())
-
-    @staticmethod
-    def _starts_word(reading: Reading, span: Span) -> bool:
-        """A match does not start inside a Latin word (`tp` in `http`)."""
-        text = reading.text
-        if not span.start or not ("a" <= text[span.start] <= "z" and "a" <= text[span.start - 1] <= "z"):
-            return True
-        return reading.starts_word(span.start)
-
-
-def _compile_expression(source: str, expression: str, table: TermTable) -> Expression:
-    if not expression:
-        raise InputError(f"pattern '{source}'", "no expression after 're:'", "a regular expression", "write it, or remove it")
-    signs = translate_expression(expression, source, table)
-    letters = None if signs.braces else _compile_re2(source, translate_expression(expression, source, None).text)
-    by_sign = None if signs.by_letter_only or not (signs.braces or signs.spelled) else _compile_re2(source, signs.text)
-    return Expression(source, by_sign, letters)
-
-
-def _compile_re2(source: str, expression: str) -> object:
-    options = re2.Options()
-    options.never_capture = True
-    options.log_errors = False
-    try:
-        return re2.compile(expression, options)
-    except re2.error as problem:
-        detail = problem.args[0] if problem.args else problem
-        detail = detail.decode("utf-8", "replace") if isinstance(detail, bytes) else detail
-        raise InputError(
-            f"pattern '{source}'",
-            f"not a regular expression that RE2 accepts ({detail})",
-            "RE2 syntax: no look-around, no back-references, balanced brackets",
-            "rewrite it, or use a phrase, `A … B` or `A & B`",
-        ) from None
-
-
-_TOKEN = re.compile(
-    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{[^{}]*\}|\(\?[a-zA-Z:<>=!-]*|[()|?*+.^$]|\s+|[^\\\[\](){}|?*+.^$\s]+|.", re.S
-)
-_QUANTIFIER = re.compile(r"[?*+]|\{[0-9]")
-_SPECIAL = re.compile(r"([\[\](){}|?*+.^$\\])")
-_COUNT = re.compile(r"[0-9]+(,[0-9]*)?|,[0-9]+")
-
-
-@dataclass(frozen=True)
-class Translation:
-    """An expression over signs, or over letters: whether it has terms in braces, or spells some."""
-
-    text: str
-    braces: bool
-    spelled: bool
-    by_letter_only: bool
-
-
-def translate_expression(expression: str, source: str, table: TermTable | None) -> Translation:
-    """The expression over signs; over letters without a table.
-
-    It is by letter only where it spells letters in a class (`[^정]`) or repeats the last letter of a term.
-    """
-    pieces: list[str] = []
-    braces = spelled = only = False
-    tokens = _TOKEN.findall(expression.replace("\\{", "{").replace("\\}", "}"))
-    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
-        if token.startswith("[") and token.endswith("]") and len(token) > 1:
-            piece = _translate_class(token, source, table)
-            only = only or bool(re.search(r"[가-힣]|(?<!\\)[a-z]", re.sub(r"\{[^{}]*\}", "", token.lower())))
-        elif token.startswith("{") and not _COUNT.fullmatch(token[1:-1]):
-            piece, braces = _translate_braces(token, source, table), True
-        elif token.isspace():
-            piece = ""
-        elif token == "\\.":
-            piece = "[.\\n]"
-        elif token.startswith(("\\", "(?", "{")) or token in "()|?*+.^$":
-            piece = token
-        else:
-            read = _SPECIAL.sub(r"\\\1", read_text(token, table).text if table else plain_letters(token))
-            ends_in_term = bool(table) and read[-1:] in (table.term_of if table else "")
-            only = only or (ends_in_term and bool(_QUANTIFIER.match(following)))
-            spelled = spelled or bool(table and any(letter in table.term_of for letter in read))
-            piece = read
-        pieces.append(piece)
-    return Translation("".join(pieces), braces, spelled, only and not braces)
-
-
-def _translate_braces(token: str, source: str, table: TermTable | None) -> str:
-    if table is None:
-        return _SPECIAL.sub(r"\\\1", token)
-    inside = token[1:-1].strip()
-    sign = table.sign_of.get(inside) or table.sign_for(inside)
-    if sign:
-        return sign
-    names = table.names_for(inside)
-    if not names:
-        raise InputError(
-            f"pattern '{source}'",
-            f"no known term '{inside}'",
-            "a term or one of its names in braces",
-            "write the words themselves, or a name from terms.json",
-        )
-    return f"(?:{'|'.join(_spell_name(name, table).replace(_AFTER_NUMBER, '') for name in names)})"
-
-
-def _translate_class(token: str, source: str, table: TermTable | None) -> str:
-    """A class; where it names a sentence's mark it means the end of the sentence too."""
-    read = re.sub(r"\{[^{}]*\}", lambda found: _translate_braces(found[0], source, table), token)
-    read = read if "\\" in read else read.lower()
-    head = 2 if read.startswith("[^") else 1
-    return read[:head] + "\\n" + read[head:] if re.search(r"[.!]", read) else read
-
-
 # ---------------------------------------------------------------- formula:
 
 
@@ -440,3 +189,38 @@ class FormulaPattern:
             if found.equals(self.formula) and is_denied(reading, found.span):
                 return (found.span,)
         return ()
+
+
+# ---------------------------------------------------------------- groups
+
+
+class Alternatives:
+    """A group of patterns, one of which has to match."""
+
+    def __init__(self, patterns: Sequence[Pattern]) -> None:
+        self.patterns = tuple(patterns)
+        self.plain = tuple(one for one in self.patterns if not isinstance(one, Expression))
+        self.expressions = tuple(one for one in self.patterns if isinstance(one, Expression))
+        self.formulas = tuple(one for one in self.patterns if isinstance(one, FormulaPattern))
+        self._screen = Screen(self.expressions) if len(self.expressions) > 1 else None
+
+    def find(self, reading: Reading) -> tuple[Pattern, tuple[Span, ...]] | None:
+        """The first pattern that matches, phrases before expressions, with its spans."""
+        for one in self.plain:
+            if spans := one.find(reading):
+                return one, spans
+        if self._screen is not None and not self._screen.may_match(reading):
+            return None
+        for other in self.expressions:
+            if spans := other.find(reading):
+                return other, spans
+        return None
+
+    def find_denied(self, reading: Reading) -> tuple[Span, ...]:
+        """A match that does not count because it is denied."""
+        for one in self.plain:
+            if spans := one.find_denied(reading):
+                return spans
+        if self._screen is not None and not self._screen.may_match(reading):
+            return ()
+        return next((spans for one in self.expressions if (spans := one.find_denied(reading))), ())

@@ -50,8 +50,7 @@ class Reading:
 
     def starts_word(self, position: int) -> bool:
         """Whether white space stands before sign `position`."""
-        letter = self.place[position]
-        return letter >= len(self.letters.starts) or bool(self.letters.starts[letter])
+        return self.letters.starts_word(self.place[position])
 
     def from_letters(self, start: int, end: int) -> Span | None:
         """The span of letters as signs; None where it would match a piece of a whole term."""

@@ -11,7 +11,7 @@ from typing import Literal
 from raglift.errors import InputError
 from raglift.grading.denial import is_denied
 from raglift.grading.formulas import Formula, find_formulas
-from raglift.grading.patterns import FormulaPattern, Pattern, compile_pattern
+from raglift.grading.patterns import Alternatives, compile_pattern
 from raglift.grading.quantities import metrics_worth
 from raglift.grading.reading import Reading, Span, read_text
 from raglift.grading.terms import TermTable, load_terms
@@ -57,9 +57,8 @@ class Requirement:
 class CompiledRubric:
     """A rubric with its patterns compiled."""
 
-    must: tuple[tuple[Pattern, ...], ...]
-    must_not: tuple[Pattern, ...]
-    formula_groups: tuple[tuple[FormulaPattern, ...], ...]
+    must: tuple[Alternatives, ...]
+    must_not: Alternatives
 
 
 def compile_rubric(rubric: Rubric, table: TermTable) -> CompiledRubric:
@@ -68,10 +67,8 @@ def compile_rubric(rubric: Rubric, table: TermTable) -> CompiledRubric:
     Raises:
         InputError: a pattern is not understood.
     """
-    must = tuple(tuple(compile_pattern(one, table) for one in group) for group in rubric.must)
-    must_not = tuple(compile_pattern(one, table) for one in rubric.must_not)
-    groups = tuple(tuple(one for one in group if isinstance(one, FormulaPattern)) for group in must)
-    return CompiledRubric(must, must_not, tuple(group for group in groups if group))
+    must = tuple(Alternatives([compile_pattern(one, table) for one in group]) for group in rubric.must)
+    return CompiledRubric(must, Alternatives([compile_pattern(one, table) for one in rubric.must_not]))
 
 
 _compile_shipped = lru_cache(maxsize=4096)(lambda rubric: compile_rubric(rubric, load_terms()))
@@ -177,28 +174,24 @@ def _grade(compiled: CompiledRubric, answer: Reading, question: Reading, title: 
         return RubricResult("incorrect", empty, _words(answer, (Span(0, len(answer.text)),)))
     evidence: list[str] = []
     for number, group in enumerate(compiled.must):
-        spans = next((found for one in group if (found := one.find(answer))), ())
-        if not spans:
-            return RubricResult("incorrect", _missing(number, group, answer), _denied_words(group, answer))
-        evidence += _words(answer, spans)
-    for number, pattern in enumerate(compiled.must_not):
-        spans = pattern.find(answer)
-        if spans:
-            return RubricResult("incorrect", f"must_not[{number}]: says '{pattern.source}'", _words(answer, spans))
+        found = group.find(answer)
+        if found is None:
+            denied = group.find_denied(answer)
+            return RubricResult("incorrect", _missing(number, group, bool(denied)), _words(answer, denied))
+        evidence += _words(answer, found[1])
+    said = compiled.must_not.find(answer)
+    if said is not None:
+        number = compiled.must_not.patterns.index(said[0])
+        return RubricResult("incorrect", f"must_not[{number}]: says '{said[0].source}'", _words(answer, said[1]))
     rival = _find_contradiction(compiled, answer, question)
     if rival:
         return RubricResult("incorrect", "contradiction: gives another formula too", _words(answer, (rival.span,)))
     return RubricResult("correct", "every requirement is met", tuple(evidence))
 
 
-def _missing(number: int, group: tuple[Pattern, ...], answer: Reading) -> str:
-    named = ", ".join(f"'{one.source}'" for one in group[:3]) + (", …" if len(group) > 3 else "")
-    denied = any(one.find_denied(answer) for one in group)
+def _missing(number: int, group: Alternatives, denied: bool) -> str:
+    named = ", ".join(f"'{one.source}'" for one in group.patterns[:3]) + (", …" if len(group.patterns) > 3 else "")
     return f"must[{number}]: " + (f"denied, {named}" if denied else f"none of {named} found")
-
-
-def _denied_words(group: tuple[Pattern, ...], answer: Reading) -> tuple[str, ...]:
-    return next((_words(answer, found) for one in group if (found := one.find_denied(answer))), ())
 
 
 def _words(answer: Reading, spans: Sequence[Span]) -> tuple[str, ...]:
@@ -207,7 +200,7 @@ def _words(answer: Reading, spans: Sequence[Span]) -> tuple[str, ...]:
 
 def _find_contradiction(compiled: CompiledRubric, answer: Reading, question: Reading) -> Formula | None:
     """Another formula for the thing that a `must` group has a formula for."""
-    wanted = [one.formula for group in compiled.formula_groups for one in group]
+    wanted = [one.formula for group in compiled.must for one in group.formulas]
     if not wanted:
         return None
     found = find_formulas(answer)
@@ -255,29 +248,38 @@ def title_of(passage_text: str) -> str:
     return head.strip() if colon and len(head) <= 120 else ""
 
 
+def _bare(reading: Reading) -> str:
+    known = reading.memory.get("bare")
+    if known is None:
+        known = reading.memory["bare"] = _BARE.sub("", reading.text)
+    return str(known)
+
+
 def _general_fault(answer: Reading, question: Reading, title: Reading) -> str:
-    bare = _BARE.sub("", answer.text)
+    bare, asked, named = _bare(answer), _bare(question), _bare(title)
     if not bare:
         return "the answer is empty"
-    asked = _BARE.sub("", question.text)
     if asked and _repeats(bare, asked):
         return "the answer only repeats the question"
-    named = _BARE.sub("", title.text)
-    if named and not (asked and _CHOICE.search(asked)) and _names_only(bare, named, asked, answer.table):
+    if named and _names_only(bare, named, asked, answer.table):
         return "the answer only repeats the title"
     return ""
 
 
 def _repeats(bare: str, asked: str) -> bool:
-    if len(bare) > 2 * len(asked) + 20:
+    if len(bare) > len(asked) + 25:
         return False
-    if bare == asked or _ASKING.sub("", bare.replace(asked, "", 1)) == "":
-        return True
-    return bool(core := _ASKING.sub("", asked)) and _ASKING.sub("", bare) in (core, core + "야", core + "이야") and bool(_ASKING.search(bare))
+    if asked in bare:
+        return _ASKING.sub("", bare.replace(asked, "", 1)) == ""
+    core = _ASKING.sub("", asked)
+    rest = _ASKING.sub("", bare)
+    return bool(core) and rest != bare and rest in (core, core + "야", core + "이야")
 
 
 def _names_only(bare: str, named: str, asked: str, table: TermTable) -> bool:
     signs = {sign for sign in named if sign in table.term_of}
+    if len(bare) > len(named) + 25 or (asked and _CHOICE.search(asked)):
+        return False
     if asked and signs and not all(sign in asked for sign in signs):
         return False
     if asked and not signs and named not in asked:
@@ -295,33 +297,31 @@ def _explain(
 ) -> tuple[Requirement, ...]:
     fault = _general_fault(answer, question, title)
     rows = [Requirement("general", 0, ("not empty, not the question, not the title",), not fault, fault)]
-    for number, group in enumerate(compiled.must):
-        rows.append(_explain_group("must", number, group, answer))
-    for number, pattern in enumerate(compiled.must_not):
-        rows.append(_explain_group("must_not", number, (pattern,), answer))
-    if compiled.formula_groups:
+    rows += [_explain_group("must", number, group, answer) for number, group in enumerate(compiled.must)]
+    for number, pattern in enumerate(compiled.must_not.patterns):
+        rows.append(_explain_group("must_not", number, Alternatives([pattern]), answer))
+    formulas = tuple(one.source for group in compiled.must for one in group.formulas)
+    if formulas:
         rival = _find_contradiction(compiled, answer, question)
         spans = (rival.span,) if rival else ()
-        sources = tuple(one.source for group in compiled.formula_groups for one in group)
-        rows.append(
-            Requirement("contradiction", 0, sources, not rival, "", _words(answer, spans), _places(answer, spans))
-        )
+        words, places = _words(answer, spans), _places(answer, spans)
+        rows.append(Requirement("contradiction", 0, formulas, not rival, "", words, places))
     return tuple(rows)
 
 
 def _explain_group(
-    kind: Literal["must", "must_not"], number: int, group: tuple[Pattern, ...], answer: Reading
+    kind: Literal["must", "must_not"], number: int, group: Alternatives, answer: Reading
 ) -> Requirement:
-    sources = tuple(one.source for one in group)
-    for one in group:
-        spans = one.find(answer)
-        if spans:
-            places = _places(answer, spans)
-            return Requirement(kind, number, sources, kind == "must", one.source, _words(answer, spans), places)
-    denied = " ".join(_denied_words(group, answer))
+    sources = tuple(one.source for one in group.patterns)
+    found = group.find(answer)
+    if found is not None:
+        pattern, spans = found
+        words, places = _words(answer, spans), _places(answer, spans)
+        return Requirement(kind, number, sources, kind == "must", pattern.source, words, places)
+    denied = " ".join(_words(answer, group.find_denied(answer)))
     return Requirement(kind, number, sources, kind == "must_not", denied=denied)
 
 
 def _places(answer: Reading, spans: Sequence[Span]) -> tuple[tuple[int, int], ...]:
-    origin, place = answer.letters.origin, answer.place
-    return tuple((origin[place[one.start]], origin[place[one.end] - 1] + 1) for one in spans if one.end > one.start)
+    read, place = answer.letters, answer.place
+    return tuple((read.origin[place[one.start]], read.ends[place[one.end] - 1]) for one in spans if one.end > one.start)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from itertools import product
+from operator import add
 
 from raglift.grading.normalization import Letters, plain_letters, read_letters
 from raglift.records import Passage
@@ -99,51 +100,48 @@ class TermTable:
 
     def find_mentions(self, read: Letters) -> list[Mention]:
         """All terms of a text, left to right, longest name first, no overlap."""
-        text, starts, prefixes = read.text, read.starts, self._by_prefix
+        text, prefixes = read.text, self._by_prefix
         mentions: list[Mention] = []
-        place, length = 0, len(text)
-        while place < length - 1:
-            names = prefixes.get(text[place : place + _PREFIX])
-            if names:
-                for name in names:
-                    if text.startswith(name.letters, place) and self._stands_alone(text, starts, place, name):
-                        end = place + len(name.letters)
-                        mentions.append(Mention(place, end, name.sign))
-                        place = end
-                        break
-                else:
-                    place += 1
-            else:
-                place += 1
+        done = 0
+        for place in [place for place, prefix in enumerate(map(add, text, text[1:])) if prefix in prefixes]:
+            if place < done:
+                continue
+            for name in prefixes[text[place : place + _PREFIX]]:
+                if text.startswith(name.letters, place) and self._stands_alone(read, place, name):
+                    done = place + len(name.letters)
+                    mentions.append(Mention(place, done, name.sign))
+                    break
         return mentions
 
-    def _stands_alone(self, text: str, starts: bytes, start: int, name: Name) -> bool:
+    def _stands_alone(self, read: Letters, start: int, name: Name) -> bool:
         """Latin names are whole words; Korean names may carry particles on either side."""
-        end = start + len(name.letters)
-        if not name.spaced and starts.find(1, start + 1, end) >= 0:
+        text, end = read.text, start + len(name.letters)
+        if not name.spaced and read.has_space(start, end):
             return False
-        if _is_latin(text[start]) and start and _is_latin(text[start - 1]) and not starts[start]:
-            return self._ends_known_run(text, starts, start) and self._ends_word(text, starts, end)
-        return self._ends_word(text, starts, end)
+        if _is_latin(text[start]) and start and _is_latin(text[start - 1]) and not read.starts_word(start):
+            return self._ends_known_run(read, start) and self._ends_word(read, end)
+        return self._ends_word(read, end)
 
-    def _ends_word(self, text: str, starts: bytes, end: int) -> bool:
-        if end >= len(text) or starts[end] or not _is_latin(text[end - 1]):
-            return not (end < len(text) and text[end - 1].isdigit() and text[end].isdigit() and not starts[end])
-        if text[end].isdigit():
-            return False
-        if not _is_latin(text[end]):
+    def _ends_word(self, read: Letters, end: int) -> bool:
+        text = read.text
+        if end >= len(text):
+            return True
+        last, following = text[end - 1], text[end]
+        if following.isdigit() and (_is_latin(last) or last.isdigit()):
+            return read.starts_word(end)
+        if not (_is_latin(last) and _is_latin(following)) or read.starts_word(end):
             return True
         run = _LATIN_RUN.match(text, end)
         stop = run.end() if run else end
-        space = starts.find(1, end, stop)
-        return self._is_run_of_names(text[end : space if space >= 0 else stop])
+        word_end = next((place for place in range(end + 1, min(stop, end + 41)) if read.starts_word(place)), stop)
+        return self._is_run_of_names(text[end:word_end])
 
-    def _ends_known_run(self, text: str, starts: bytes, start: int) -> bool:
+    def _ends_known_run(self, read: Letters, start: int) -> bool:
         """Whether the letters before `start` in the same Latin word are whole names (`TPFN`)."""
         first = start
-        while first and _is_latin(text[first - 1]) and not starts[first]:
+        while first and start - first <= 40 and _is_latin(read.text[first - 1]) and not read.starts_word(first):
             first -= 1
-        return start - first <= 40 and self._is_run_of_names(text[first:start])
+        return self._is_run_of_names(read.text[first:start])
 
     def _is_run_of_names(self, run: str) -> bool:
         if len(run) > 40:
