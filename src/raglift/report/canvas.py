@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
-WIDE, NARROW = 720, 336  # units are CSS pixels: one drawing for a desk, one for a phone
+WIDE, NARROW = 880, 336  # units are CSS pixels: one drawing for a desk, one for a phone
 
 
 @dataclass
@@ -56,8 +56,18 @@ class Canvas:
             'role="img" aria-labelledby="{}-title {}-desc"><title id="{}-title">{}</title><desc id="{}-desc">{}</desc>'
             '<rect class="paper" width="100%" height="100%"/>{}</svg>'
         ).format(
-            kind, self.width, _trim(height), self.width, _trim(height),
-            label, label, label, self.title, label, self.description, Markup("").join(self.shapes),
+            kind,
+            self.width,
+            _trim(height),
+            self.width,
+            _trim(height),
+            label,
+            label,
+            label,
+            self.title,
+            label,
+            self.description,
+            Markup("").join(self.shapes),
         )
 
     def _add(self, shape: str, *values: object) -> None:

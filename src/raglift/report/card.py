@@ -119,7 +119,8 @@ def _write_training(logs: list[TrainingLog]) -> list[str]:
 
 def _draw_settings(content: Content) -> str:
     say = speak(content.language)
-    kept = {key: content.settings[key] for key in ("model", "lora", "train", "prompt") if key in content.settings}
+    shown = ("model", "lora", "train", "prompt")
+    kept: dict[str, Any] = {key: content.settings[key] for key in shown if key in content.settings}
     rows = [[escape_markdown(key), quote_code(value)] for key, value in flatten(kept)]
     return draw_table([say("run.key"), say("run.value")], rows, right=False)
 

@@ -29,6 +29,7 @@ class ShownAnswer:
     text: str
     verdict: str
     reason: str
+    follows: str
     evidence: tuple[str, ...]
     passages: tuple[dict[str, Any], ...]
     prompt: int
@@ -83,11 +84,15 @@ class Failures:
 
 @dataclass(frozen=True)
 class Content:
-    """A run as it is shown. All texts are clean (see sanitization); numbers are finite or None."""
+    """A run as it is shown. All texts are clean (see sanitization); numbers are finite or None.
+
+    `arms` have an accuracy; `trials` are the arms beside an altered passage, whose answers have none.
+    """
 
     experiment: str
     language: str
     arms: tuple[str, ...]
+    trials: tuple[str, ...]
     splits: tuple[str, ...]
     comparison: dict[str, Any]
     questions: tuple[ShownQuestion, ...]
@@ -126,14 +131,16 @@ def gather_content(folder: RunFolder, experiment: Experiment, config: Config) ->
     """Read a compared run. Raises InputError before `raglift compare`, RunError for a damaged file."""
     comparison = read_comparison(folder.comparison)
     arms = tuple(comparison.get("arms") or {})
-    grades = {row.get("key"): row for row in recover_lines(folder.grades(str(comparison.get("grader", config.grader))))}
-    answers = _read_answers(recover_lines(folder.answers), grades, set(arms))
+    grades = _read_grades(folder, str(comparison.get("grader", config.grader)))
+    trials = tuple(arm for arm in dict.fromkeys(config.arms) if arm not in arms)
+    answers = _read_answers(recover_lines(folder.answers), grades, {*arms, *trials})
     questions = tuple(_show_questions(comparison.get("table") or [], answers, experiment))
     present = {question.split for question in questions}
     return Content(
         experiment=clean_line(experiment.name),
         language=config.report.language,
         arms=arms,
+        trials=trials,
         splits=tuple(split for split in SPLITS if split in present),
         comparison=comparison,
         questions=questions,
@@ -154,7 +161,9 @@ def read_comparison(file: Path) -> dict[str, Any]:
             str(file), "no such file", "a compared run", f"raglift compare {file.parent} makes it"
         ) from None
     except (OSError, ValueError) as error:
-        raise RunError(f"{file}: cannot be read ({error})\n  to do: raglift compare {file.parent} makes it anew") from None
+        raise RunError(
+            f"{file}: cannot be read ({error})\n  to do: raglift compare {file.parent} makes it anew"
+        ) from None
     if not isinstance(value, dict) or not all(isinstance(value.get(side), dict) for side in ("a", "b")):
         raise RunError(f"{file}: no comparison of two arms\n  to do: raglift compare {file.parent} makes it anew")
     cleaned: dict[str, Any] = clean_values(value)
@@ -168,6 +177,12 @@ def hash_data(experiment: Experiment) -> dict[str, str]:
         "train": hash_content([asdict(example) for example in experiment.examples]),
         "questions": hash_content([asdict(question) for question in experiment.questions]),
     }
+
+
+def _read_grades(folder: RunFolder, grader: str) -> dict[Any, dict[str, Any]]:
+    """Grades by key. The rubric grades every planned answer: what another grader left out is unscored."""
+    rows = [{**row, "verdict": "unscored", "reason": ""} for row in recover_lines(folder.grades("rubric"))]
+    return {row.get("key"): row for row in (*rows, *recover_lines(folder.grades(grader)))}
 
 
 def _read_answers(
@@ -223,6 +238,7 @@ def _show_answer(row: dict[str, Any], prompts: list[str], texts: dict[str, str])
         text=clean_values(str(row.get("text", ""))).strip(),
         verdict=str(grade.get("verdict", "unscored")),
         reason=clean_line(str(grade.get("reason") or "")),
+        follows=str(grade.get("follows") or ""),
         evidence=tuple(clean_line(str(word)) for word in grade.get("evidence") or []),
         passages=tuple(clean_values(passages)),
         prompt=prompts.index(str(row.get("prompt", ""))),

@@ -61,7 +61,7 @@ def _write_lift(row: dict[str, Any]) -> str:
 
 def _fill_forest(canvas: Canvas, content: Content, rows: list[dict[str, Any]], margin: float, say: Say) -> float:
     limits = [limit for row in rows for limit in row["ci95"]]
-    left, right = (8.0, canvas.width - 12.0) if canvas.narrow else (258.0, canvas.width - 152.0)
+    left, right = (8.0, canvas.width - 12.0) if canvas.narrow else (286.0, canvas.width - 168.0)
     scale = fit_scale(min(*limits, -margin), max(*limits, margin), left, right, 5 if canvas.narrow else 7)
     step = 40 if canvas.narrow else ROW
     splits = list(dict.fromkeys(str(row.get("split")) for row in rows))
@@ -92,7 +92,7 @@ def _draw_lift(canvas: Canvas, scale: Scale, row: dict[str, Any], y: float, head
         canvas.text((8, y + 14), fit_text(name, canvas.width - 70, 12), "small" + strong)
         canvas.text((canvas.width - 8, y + 14), words, "small value" + strong, "end")
     else:
-        canvas.text((8, middle + 4.5), fit_text(name, 244), "label" + strong)
+        canvas.text((8, middle + 4.5), fit_text(name, 268), "label" + strong)
         canvas.text((canvas.width - 8, middle + 4.5), words, "label value" + strong, "end")
     low, high = row["ci95"]
     sign = "up" if low > 0 else "down" if high < 0 else "open"

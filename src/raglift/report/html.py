@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -18,16 +19,18 @@ from raglift.report import numbers
 from raglift.report.content import Content, ShownAnswer, ShownQuestion
 from raglift.report.curves import draw_behaviour, draw_training
 from raglift.report.figures import Figure, draw_arms, draw_forest
-from raglift.report.markdown import say_retrieval_loss
-from raglift.report.sentences import list_limits, say_basis, say_test, say_verdict
+from raglift.report.sentences import list_limits, say_basis, say_test, say_verdict, say_verdict_of
 from raglift.report.settings import list_run_facts
-from raglift.report.texts import TABLE, Say, say_split, say_verdict_word, speak
+from raglift.report.texts import Say, say_split, say_verdict_word, speak
+from raglift.report.views import list_effects, list_hits, list_losses
 
 ANSWER_BUDGET = 3_000_000  # bytes of answers and prompts in the page; the worst questions come first
 MOST_QUESTIONS = 2_000  # rows of the question table
 MARKUP_SIZE = 260  # bytes around an answer, about
 SHOWN_REASONS = 8  # for each arm
 SHOWN_PLACES = 6  # question ids for each reason
+
+_NUMBER = re.compile(r"(\[[^\]\s]+ [^\]\s]+\]|\S*\d\S*)")
 
 
 @dataclass(frozen=True)
@@ -46,28 +49,34 @@ def write_html(content: Content) -> str:
     figures = _draw_figures(content, say)
     style = _read("page.css") + f":root {{ --arms: {len(content.arms)}; }}\n"
     figure_style, script = _read("figure.css"), _read("page.js")
-    page: str = _environment().get_template("page.html").render(
-        content=content,
-        comparison=content.comparison,
-        compared=content.a != content.b,
-        say=say,
-        rows=rows,
-        figures=figures,
-        style=Markup(style),
-        figure_style=Markup(figure_style),
-        script=Markup(script),
-        policy=_write_policy([style, figure_style], [script]),
-        verdict=say_verdict(content.comparison, say),
-        basis=say_basis(content.comparison, say),
-        test=say_test(content.comparison.get("test"), say),
-        limits=list_limits(content, say),
-        facts=list_run_facts(content, say),
-        loss=say_retrieval_loss(content.comparison.get("retrieval") or {}, say),
-        behaviours=_list_behaviours(content, say),
-        ordered_arms=_order_arms(content),
-        left_out=sum(not row.open and bool(row.question.answers) for row in rows),
-        hidden=len(content.questions) - len(rows),
-        version=__version__,
+    page: str = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            content=content,
+            comparison=content.comparison,
+            compared=content.a != content.b,
+            say=say,
+            rows=rows,
+            figures=figures,
+            style=Markup(style),
+            figure_style=Markup(figure_style),
+            script=Markup(script),
+            policy=_write_policy([style, figure_style], [script]),
+            verdict=say_verdict(content.comparison, say),
+            basis=say_basis(content.comparison, say),
+            test=say_test(content.comparison.get("test"), say),
+            limits=list_limits(content, say),
+            facts=list_run_facts(content, say),
+            effects=list_effects(content.comparison, say),
+            hits=list(list_hits(content.comparison)),
+            losses=list_losses(content.comparison),
+            behaviours=_list_behaviours(content, say),
+            ordered_arms=_order_arms(content),
+            left_out=sum(not row.open and bool(row.question.answers) for row in rows),
+            hidden=len(content.questions) - len(rows),
+            version=__version__,
+        )
     )
     return page
 
@@ -77,6 +86,15 @@ def name_heat(share: float | None) -> str:
     if share is None:
         return "hn"
     return "h0" if share == 0 else "h3" if share == 1 else "h1" if share < 0.5 else "h2"
+
+
+def keep_numbers_whole(sentence: str) -> Markup:
+    """A sentence whose numbers and intervals never break over two lines (`99.2%로` else does)."""
+    parts = _NUMBER.split(sentence)
+    wrapped = [
+        Markup('<span class="whole">{}</span>').format(part) if odd % 2 else part for odd, part in enumerate(parts)
+    ]
+    return Markup("").join(wrapped)
 
 
 @cache
@@ -97,13 +115,14 @@ def _environment() -> Environment:
         seconds=numbers.format_seconds,
         count=numbers.format_count,
         decimal=numbers.format_decimal,
+        unbroken=keep_numbers_whole,
     )
     environment.globals.update(
         tally=numbers.format_tally,
         cell=numbers.format_cell,
         split_name=say_split,
         verdict_word=say_verdict_word,
-        texts=TABLE,
+        name_verdict=say_verdict_of,
         group_answers=_group_answers,
         name_heat=name_heat,
         reason_limit=SHOWN_REASONS,
@@ -152,8 +171,8 @@ def _heat_cell(question: ShownQuestion, arm: str) -> dict[str, Any]:
 
 
 def _order_arms(content: Content) -> list[str]:
-    """The compared arms first."""
-    return list(dict.fromkeys((content.b, content.a, *content.arms)))
+    """The compared arms first, those without an accuracy last."""
+    return list(dict.fromkeys((content.b, content.a, *content.arms, *content.trials)))
 
 
 def _group_answers(question: ShownQuestion, arms: Iterable[str]) -> list[tuple[str, list[ShownAnswer]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from raglift.report.content import Content, ShownAnswer, ShownQuestion
 from raglift.report.numbers import format_cell, format_seconds
+from raglift.report.sentences import say_verdict_of
 from raglift.report.texts import Say, speak
 
 MARKS = {"correct": "✅", "incorrect": "❌", "unscored": "❔"}
@@ -14,7 +15,7 @@ def write_log(content: Content) -> str:
     say = speak(content.language)
     lines = [f"{content.experiment} · {content.settings.get('model', '')}", say("log.note"), ""]
     for question in content.questions:
-        lines += _write_question(question, content.arms, say)
+        lines += _write_question(question, (*content.arms, *content.trials), say)
     return "\n".join(lines) + "\n"
 
 
@@ -37,9 +38,11 @@ def _write_answer(answer: ShownAnswer, several_seeds: bool, say: Say) -> str:
         facts.insert(0, say("word.seed", seed=answer.seed))
     if answer.truncated:
         facts.append(say("word.truncated"))
-    if answer.verdict != "correct" and answer.reason:
+    if answer.follows:
+        facts.append(say_verdict_of(say, answer))
+    elif answer.verdict != "correct" and answer.reason:
         facts.append(answer.reason)
-    mark = MARKS.get(answer.verdict, "❔")
+    mark = "→" if answer.follows else MARKS.get(answer.verdict, "❔")
     text = _indent(answer.text or say("word.empty"), 5)
     return f"  {answer.sample + 1} {mark} {text}\n     ({', '.join(facts)})"
 

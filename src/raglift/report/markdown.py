@@ -8,6 +8,7 @@ from typing import Any
 from raglift.report.content import Content
 from raglift.report.founding import FoundingTable, build_founding_tables
 from raglift.report.numbers import (
+    MISSING,
     format_accuracy,
     format_decimal,
     format_interval,
@@ -20,6 +21,7 @@ from raglift.report.sanitization import escape_markdown, quote_code
 from raglift.report.sentences import list_limits, say_basis, say_lift, say_verdict
 from raglift.report.settings import list_run_facts
 from raglift.report.texts import TABLE, Say, say_split, say_verdict_word, speak
+from raglift.report.views import list_effects, list_hits, list_losses
 
 SHOWN_REASONS = 5  # for each arm; report.json has all
 
@@ -111,48 +113,32 @@ def _write_contrasts(content: Content, say: Say) -> list[str]:
 
 def _write_effects(content: Content, say: Say) -> list[str]:
     rows = [
-        [
-            say(f"effect.{name}") if f"effect.{name}" in TABLE else escape_markdown(name),
-            say_split(say, split),
-            format_points(effect.get("lift")),
-            format_interval(effect.get("ci95")),
-            format_p(effect.get("p_value")),
-        ]
-        for split, effects in (content.comparison.get("effects") or {}).items()
-        for name, effect in (effects or {}).items()
-        if effect
+        [quote_code(row.name), row.part, *(_write_estimate(cell) for cell in row.cells)]
+        for row in list_effects(content.comparison, say)
     ]
-    heads = [say(f"word.{word}") for word in ("effect", "split", "lift", "interval", "p")]
+    splits = [say_split(say, split) for split in content.comparison.get("effects") or {}]
+    heads = ["", say("word.effect"), *splits]
     return [f"## {say('section.effects')}", draw_table(heads, rows), say("effects.note")] if rows else []
 
 
+def _write_estimate(cell: dict[str, Any]) -> str:
+    return f"{format_points(cell.get('lift'))} {format_interval(cell.get('ci95'))}" if cell else MISSING
+
+
 def _write_retrieval(content: Content, say: Say) -> list[str]:
-    retrieval = content.comparison.get("retrieval")
-    if not retrieval:
+    if not content.comparison.get("retrieval"):
         return []
-    rows = [
-        [
-            say(f"retrieval.{name}"),
-            format_accuracy((retrieval.get(name) or {}).get("value")),
-            format_interval((retrieval.get(name) or {}).get("ci95"), signed=False),
-        ]
-        for name in ("hit_at_1", "hit_at_3", "mrr")
-        if retrieval.get(name)
+    shares = [
+        [say(key), format_accuracy(share["value"]), format_interval(share.get("ci95"), signed=False)]
+        for key, share in list_hits(content.comparison)
     ]
-    heads = ["", say("word.accuracy"), say("word.interval")]
-    loss = say_retrieval_loss(retrieval, say)
-    return [f"## {say('section.retrieval')}", draw_table(heads, rows), escape_markdown(loss)]
-
-
-def say_retrieval_loss(retrieval: dict[str, Any], say: Say) -> str:
-    """What search costs, one sentence; empty when it was not measured."""
-    loss = retrieval.get("loss") or {}
-    values = {name: format_points(_take_value(loss.get(name))) for name in ("all", "hit", "miss")}
-    return say("retrieval.loss", arm=loss.get("arm", ""), **values) if values["all"] != "–" else ""
-
-
-def _take_value(value: Any) -> Any:
-    return value.get("lift", value.get("value")) if isinstance(value, dict) else value
+    losses = [
+        [quote_code(row.name), *(_write_estimate(cell) for cell in row.cells)]
+        for row in list_losses(content.comparison)
+    ]
+    heads = ["", *(say(f"retrieval.{part}") for part in ("all", "hit", "miss"))]
+    blocks = [f"## {say('section.retrieval')}", draw_table(["", say("run.value"), say("word.interval")], shares)]
+    return [*blocks, say("retrieval.loss"), draw_table(heads, losses)] if losses else blocks
 
 
 def _write_behaviour(content: Content, say: Say) -> list[str]:
@@ -162,7 +148,9 @@ def _write_behaviour(content: Content, say: Say) -> list[str]:
         known = [name for name in shares if f"behaviour.{name}" in TABLE]
         if not known or f"behaviour.{kind}" not in TABLE:
             continue
-        rows = [[quote_code(arm), *(format_accuracy((row or {}).get(name)) for name in known)] for arm, row in arms.items()]
+        rows = [
+            [quote_code(arm), *(format_accuracy((row or {}).get(name)) for name in known)] for arm, row in arms.items()
+        ]
         heads = [say("word.arm"), *(say(f"behaviour.{name}") for name in known)]
         blocks += [f"### {say(f'behaviour.{kind}')}", draw_table(heads, rows)]
     return [f"## {say('section.behaviour')}", *blocks] if blocks else []

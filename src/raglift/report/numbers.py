@@ -8,6 +8,7 @@ from typing import Any
 
 MISSING = "–"
 MINUS = "−"
+SMALLEST_P = 1e-9
 
 
 def is_number(value: Any) -> bool:
@@ -29,19 +30,21 @@ def format_points(value: float | None) -> str:
 
 def format_interval(limits: Sequence[float | None] | None, signed: bool = True) -> str:
     """`[+7.5, +34.2]` in points, or without signs for shares."""
-    if limits is None or len(limits) != 2 or not all(is_number(limit) for limit in limits):
+    known = [limit for limit in limits or () if limit is not None and is_number(limit)]
+    if len(known) != 2:
         return MISSING
-    low, high = (format_points(limit) if signed else f"{round(limit, 1) + 0.0:.1f}" for limit in limits)
+    low, high = (format_points(limit) if signed else f"{round(limit, 1) + 0.0:.1f}" for limit in known)
     return f"[{low}, {high}]"
 
 
 def format_p(value: float | None) -> str:
-    """`0.015625`: up to six significant digits; below a millionth only that it is."""
+    """`0.015625`: six decimals, and two significant digits below 0.0001."""
     if value is None or not is_number(value):
         return MISSING
-    if value < 1e-6:
-        return "< 0.000001"
-    return f"{value:.6f}".rstrip("0").rstrip(".") if value < 1 else "1"
+    if value < SMALLEST_P:
+        return f"< {SMALLEST_P:.9f}"
+    places = 6 if value >= 1e-4 else 1 - math.floor(math.log10(value))
+    return f"{value:.{places}f}".rstrip("0").rstrip(".")
 
 
 def format_count(value: float | None) -> str:

@@ -1,7 +1,8 @@
-"""The one place where foreign text becomes safe to show: control characters are made visible, never obeyed."""
+"""The one place where foreign text becomes safe to show: control characters are seen, never obeyed."""
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -35,7 +36,7 @@ def clean_values(value: Any) -> Any:
         return {clean_text(str(key)): clean_values(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [clean_values(inner) for inner in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 

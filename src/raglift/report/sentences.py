@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from raglift.report.content import Content
+from raglift.report.content import Content, ShownAnswer
 from raglift.report.numbers import (
     format_accuracy,
     format_count,
@@ -46,7 +46,7 @@ def say_basis(comparison: dict[str, Any], say: Say) -> list[str]:
     split = comparison.get("split")
     sentences = [
         say(
-            "headline.basis",
+            "headline.basis" if split and comparison.get("samples") else "headline.basis.table",
             questions=format_count(comparison["b"].get("questions")),
             split=say_split(say, split),
             samples=format_count(comparison.get("samples")),
@@ -91,19 +91,27 @@ def say_test(test: object, say: Say) -> str:
     return name
 
 
+def say_verdict_of(say: Say, answer: ShownAnswer) -> str:
+    """The grade of one answer; beside an altered passage, whom it follows."""
+    if answer.follows:
+        key = f"behaviour.follows_{answer.follows}"
+        return say(key if key in TABLE else "behaviour.other")
+    return say(f"word.{answer.verdict}") if f"word.{answer.verdict}" in TABLE else answer.verdict
+
+
 def list_limits(content: Content, say: Say) -> list[str]:
     """What the conclusion does not cover, in this run."""
     comparison, compared = content.comparison, content.a != content.b
-    arms = {arm.partition(".")[2] for arm in content.arms}
+    contexts = {arm.partition(".")[2] for arm in (*content.arms, *content.trials)}
     truncated = sum(failures.truncated for failures in content.failures)
     unscored, excluded = comparison.get("unscored"), comparison.get("excluded")
     detectable = comparison.get("minimum_detectable_lift")
     grader = f"limits.{comparison.get('grader')}"
-    limits = (
+    limits: tuple[tuple[bool, str, dict[str, object]], ...] = (
         (compared and content.b.endswith(".oracle"), "limits.oracle", {"b": content.b}),
         (compared and comparison.get("split") == "seen", "limits.seen", {}),
         ("unseen" not in content.splits, "limits.no unseen", {}),
-        ("counterfactual" not in arms, "limits.no counterfactual", {}),
+        ("counterfactual" not in contexts, "limits.no counterfactual", {}),
         (len(comparison.get("seeds") or [0]) == 1, "limits.seeds", {}),
         (compared and is_number(detectable), "limits.detectable", {"points": format_points(detectable).lstrip("+")}),
         (grader in TABLE, grader, {}),

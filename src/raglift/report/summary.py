@@ -11,7 +11,7 @@ from rich.text import Text
 
 from raglift.records import SPLITS
 from raglift.report.founding import FoundingTable, build_founding_tables
-from raglift.report.numbers import format_accuracy, format_tally
+from raglift.report.numbers import MISSING, format_accuracy, format_tally
 from raglift.report.sanitization import clean_line, clean_values
 from raglift.report.sentences import say_basis, say_lift, say_verdict
 from raglift.report.texts import Say, say_split, speak
@@ -32,7 +32,8 @@ def render_summary(comparison: dict[str, Any], language: str, report: Path | Non
     tables = build_founding_tables(comparison)
     if tables:
         parts += [_draw_founding(tables[0], say), Text()]
-    parts += [_draw_arms(comparison, say), Text()]
+    sides = _draw_arms if comparison.get("arms") else _draw_sides
+    parts += [sides(comparison, say), Text()]
     if comparison["a"].get("arm") != comparison["b"].get("arm"):
         parts.append(Text(f"{comparison['a'].get('arm')} → {comparison['b'].get('arm')}", style="dim"))
         parts.append(Text(say_lift(comparison, say)))
@@ -64,11 +65,20 @@ def _draw_arms(comparison: dict[str, Any], say: Say) -> Table:
     for split in splits:
         table.add_column(say_split(say, split), justify="right", no_wrap=True)
     for arm, cells in arms.items():
-        row = []
-        for split in splits:
-            cell = cells.get(split) or {}
-            tally = format_tally(cell.get("correct"), cell.get("total"))
-            row.append(f"{format_accuracy(cell.get('accuracy'))}  {tally}" if cell else "–")
         marked = arm in (comparison["a"].get("arm"), comparison["b"].get("arm"))
-        table.add_row(Text(arm, style="bold" if marked else ""), *(Text(text) for text in row))
+        row = [Text(_write_accuracy((cells or {}).get(split) or {})) for split in splits]
+        table.add_row(Text(arm, style="bold" if marked else ""), *row)
     return table
+
+
+def _draw_sides(comparison: dict[str, Any], say: Say) -> Table:
+    """The two arms alone, for a comparison that comes from a table."""
+    table = Table("", say("word.accuracy"))
+    for side in ("b", "a"):
+        table.add_row(Text(str(comparison[side].get("arm"))), Text(_write_accuracy(comparison[side])))
+    return table
+
+
+def _write_accuracy(cell: dict[str, Any]) -> str:
+    tally = format_tally(cell.get("correct"), cell.get("total"))
+    return f"{format_accuracy(cell.get('accuracy'))}  {tally}" if cell else MISSING

@@ -49,9 +49,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "{a}, {b} 두 조건을 비교하기에는 질문이 너무 적습니다.",
     ),
     "verdict.one arm": ("One arm was run, so nothing is compared.", "조건이 하나뿐이라 비교 결과가 없습니다."),
-    "verdict.needed": (
-        "About {count} questions would settle it.", "판단하려면 질문이 약 {count}개 필요합니다."
-    ),
+    "verdict.needed": ("About {count} questions would settle it.", "판단하려면 질문이 약 {count}개 필요합니다."),
     "verdict.margin": (
         "The difference lies within {margin} points of 0 in both directions.",
         "차이가 양방향 모두 ±{margin}%p 안에 있습니다.",
@@ -64,6 +62,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "headline.basis": (
         "{questions} {split} questions, {samples} answers each; {differing} questions differ between the arms.",
         "{split} 질문 {questions}개, 질문마다 답변 {samples}개. 두 조건의 결과가 다른 질문은 {differing}개.",
+    ),
+    "headline.basis.table": (
+        "{questions} questions; {differing} differ between the two.",
+        "질문 {questions}개. 두 조건의 결과가 다른 질문은 {differing}개.",
     ),
     "headline.other": (
         "On {split} questions: {lift} points {interval}, {word}.",
@@ -111,7 +113,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "split.all": ("all", "전체"),
     "split.seen.what": ("passage also in the training rows", "학습 데이터에 나온 문서"),
     "split.unseen.what": ("passage never trained on", "학습하지 않은 문서"),
-    "split.absent.what": ("nothing in the knowledge base answers; right is to say so", "문서에 답이 없음, 없다고 해야 정답"),
+    "split.absent.what": (
+        "nothing in the knowledge base answers; right is to say so",
+        "문서에 답이 없음, 없다고 해야 정답",
+    ),
     "arm.how": (
         "An arm is tuning.context: what the weights went through, and what the prompt holds.",
         "조건은 tuning.context로 적습니다. 가중치가 거친 학습과 프롬프트에 담긴 내용입니다.",
@@ -123,7 +128,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "context.oracle": ("oracle: the right passage", "oracle: 정답 문서"),
     "context.retrieved": ("retrieved: what the search returns", "retrieved: 검색 결과"),
     "context.distractor": ("distractor: the right passage among wrong ones", "distractor: 정답 문서와 다른 문서들"),
-    "context.counterfactual": ("counterfactual: the right passage, one fact altered", "counterfactual: 사실 하나를 바꾼 문서"),
+    "context.counterfactual": (
+        "counterfactual: the right passage, one fact altered",
+        "counterfactual: 사실 하나를 바꾼 문서",
+    ),
     "context.irrelevant": ("irrelevant: a wrong passage alone", "irrelevant: 관계없는 문서만"),
     # sections
     "title": ("{name}: does RAG help?", "{name}: RAG가 도움이 될까?"),
@@ -149,8 +157,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "질문별 정답률의 평균과 95% 신뢰구간. 비교한 두 조건만 색으로 표시했습니다.",
     ),
     "effects.note": (
-        "From the four arms of the grid: what tuning adds, what the context adds, and what they add together.",
-        "네 조건의 격자에서 계산했습니다. 튜닝이 더한 몫, 문맥이 더한 몫, 둘이 함께 더한 몫입니다.",
+        "From four arms of the grid, against the untuned model: what tuning adds, what the right passage "
+        "adds, and how far the second depends on the first.",
+        "튜닝하지 않은 모델과 비교한 네 조건의 격자에서 계산했습니다. 튜닝이 더한 몫, 정답 문서가 더한 몫, "
+        "그리고 튜닝에 따라 문서의 몫이 달라지는 정도입니다.",
     ),
     "effect.tuning": ("tuning", "튜닝"),
     "effect.context": ("context", "문맥"),
@@ -167,8 +177,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "{count} more questions are in table.csv and report.json.",
         "나머지 질문 {count}개는 table.csv와 report.json에 있습니다.",
     ),
-    "questions.closed": ("Printed closed: open a question before printing to have its answers on paper.",
-                         "닫힌 질문은 답변 없이 인쇄됩니다."),
+    "questions.closed": (
+        "Printed closed: open a question before printing to have its answers on paper.",
+        "닫힌 질문은 답변 없이 인쇄됩니다.",
+    ),
     "heat.none right": ("none right", "모두 오답"),
     "heat.all right": ("all right", "모두 정답"),
     "failures.none": ("Every scored answer was correct.", "채점한 답변이 모두 정답입니다."),
@@ -177,11 +189,15 @@ TABLE: dict[str, tuple[str, str]] = {
     "retrieval.hit_at_1": ("Right passage first", "정답 문서가 1위"),
     "retrieval.hit_at_3": ("Right passage among 3", "정답 문서가 3위 안"),
     "retrieval.mrr": ("Mean reciprocal rank", "평균 역순위(MRR)"),
+    "retrieval.rejected": ("Nothing returned for absent questions", "답 없는 질문에 결과 없음"),
     "retrieval.loss": (
-        "What real search costs {arm} against the right passage: {all} points over all questions; "
-        "{hit} where the search hit, {miss} where it missed.",
-        "정답 문서 대비 실제 검색의 손실({arm}): 전체 {all}%p, 검색 성공 시 {hit}%p, 실패 시 {miss}%p.",
+        "What real search changes against the right passage, in points: over all questions, where the right "
+        "passage was handed over, and where it was not.",
+        "정답 문서 대비 실제 검색이 바꾼 폭(%p): 전체, 정답 문서를 찾은 질문, 찾지 못한 질문.",
     ),
+    "retrieval.all": ("all", "전체"),
+    "retrieval.hit": ("found", "찾음"),
+    "retrieval.miss": ("not found", "못 찾음"),
     "behaviour.counterfactual": ("A passage with one fact altered", "사실 하나를 바꾼 문서"),
     "behaviour.absent": ("Nothing in the knowledge base answers", "문서에 답이 없는 질문"),
     "behaviour.irrelevant": ("A wrong passage alone", "관계없는 문서만"),
@@ -198,8 +214,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "training.note": (
         "Loss on the answer tokens and size of the gradient, a point per logged step. "
         "A loss near 0 means that the training rows are known by heart.",
-        "답변 토큰의 손실과 기울기 크기, 기록한 스텝마다 한 점. "
-        "손실이 0에 가까우면 학습 데이터를 외웠다는 뜻입니다.",
+        "답변 토큰의 손실과 기울기 크기, 기록한 스텝마다 한 점. 손실이 0에 가까우면 학습 데이터를 외웠다는 뜻입니다.",
     ),
     # limits
     "limits.oracle": (
@@ -226,8 +241,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "Grades come from a language model, whose judgement no person checked here.",
         "언어 모델이 채점했고, 여기서 사람이 확인하지 않았습니다.",
     ),
-    "limits.human": ("Grades come from people; how far they agree is not part of this page.",
-                     "사람이 채점했습니다. 채점자 사이의 일치도는 이 문서에 없습니다."),
+    "limits.human": (
+        "Grades come from people; how far they agree is not part of this page.",
+        "사람이 채점했습니다. 채점자 사이의 일치도는 이 문서에 없습니다.",
+    ),
     "limits.no unseen": (
         "No unseen questions were asked: memory and reading cannot be told apart.",
         "학습하지 않은 질문이 없어 기억과 독해를 구별할 수 없습니다.",
@@ -272,8 +289,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "page.numbers": ("The same as a table", "표로 보기"),
     "page.filter": ("Show", "보기"),
     "page.search": ("Find in questions", "질문 찾기"),
-    "page.made": ("Made by raglift {version}. All of it is in this one file.",
-                  "raglift {version}로 만들었습니다. 이 파일 하나에 모두 들어 있습니다."),
+    "page.made": (
+        "Made by raglift {version}. All of it is in this one file.",
+        "raglift {version}로 만들었습니다. 이 파일 하나에 모두 들어 있습니다.",
+    ),
     "log.note": ("Seconds are the batch's time divided by its answers.", "초는 배치 시간을 답변 수로 나눈 값입니다."),
     "summary.report": ("Report: {file}", "보고서: {file}"),
     "forest.headline": ("headline", "대표 비교"),

@@ -1,0 +1,53 @@
+"""Nested parts of comparison.json as flat rows, for tables in Markdown and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from raglift.report.texts import TABLE, Say
+
+
+@dataclass(frozen=True)
+class EstimateRow:
+    """A named estimate per column; `cells` holds dicts with lift and ci95 (empty where not measured)."""
+
+    name: str
+    part: str
+    cells: list[dict[str, Any]]
+
+
+def list_effects(comparison: dict[str, Any], say: Say) -> list[EstimateRow]:
+    """Effects by tuned model, a column per split in the order of `effects`."""
+    effects = comparison.get("effects") or {}
+    tunings = dict.fromkeys(tuning for models in effects.values() for tuning in models or {})
+    return [
+        EstimateRow(tuning, say(f"effect.{part}"), [_find(effects, split, tuning, part) for split in effects])
+        for tuning in tunings
+        for part in ("tuning", "context", "interaction")
+    ]
+
+
+def list_losses(comparison: dict[str, Any]) -> list[EstimateRow]:
+    """What retrieval costs, a row per tuning, columns all, hit and miss."""
+    losses = (comparison.get("retrieval") or {}).get("loss") or {}
+    rows = [
+        EstimateRow(tuning, "", [_find(losses, tuning, part) for part in ("all", "hit", "miss")]) for tuning in losses
+    ]
+    return [row for row in rows if any(row.cells)]
+
+
+def list_hits(comparison: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(text key, share) for each measure of the search that was made."""
+    retrieval = comparison.get("retrieval") or {}
+    for name in ("hit_at_1", "hit_at_3", "mrr", "rejected"):
+        share = retrieval.get(name)
+        if isinstance(share, dict) and share.get("value") is not None and f"retrieval.{name}" in TABLE:
+            yield f"retrieval.{name}", share
+
+
+def _find(values: dict[str, Any], *path: str) -> dict[str, Any]:
+    for key in path:
+        values = values.get(key) or {}
+    return values if isinstance(values, dict) else {}
