@@ -51,9 +51,7 @@ def measure_agreement(
     used = {first[place] for place in kept} | {second[place] for place in kept}
     labels = tuple(sorted(used, key=str))
     index = {label: place for place, label in enumerate(labels)}
-    pairs = np.array([(index[first[place]], index[second[place]]) for place in kept], dtype=int).reshape(
-        -1, 2
-    )
+    pairs = np.array([(index[first[place]], index[second[place]]) for place in kept], dtype=int).reshape(-1, 2)
     table = _count_pairs(pairs, len(labels))
     kappa = compute_kappa(table)
     interval = None
@@ -109,9 +107,7 @@ def _find_kappa_interval(table: npt.NDArray[np.int64], kappa: float) -> tuple[fl
     agreeing = diagonal * (1 - (rows + columns) * (1 - kappa)) ** 2
     crossed = shares * (columns[:, None] + rows[None, :]) ** 2
     wrong = (1 - kappa) ** 2 * (crossed.sum() - np.trace(crossed))
-    variance = float(agreeing.sum() + wrong - (kappa - chance * (1 - kappa)) ** 2) / (
-        total * (1 - chance) ** 2
-    )
+    variance = float(agreeing.sum() + wrong - (kappa - chance * (1 - kappa)) ** 2) / (total * (1 - chance) ** 2)
     half = float(special.ndtri(0.975)) * math.sqrt(max(0.0, variance))
     return max(-1.0, kappa - half), min(1.0, kappa + half)
 
@@ -147,8 +143,7 @@ def compute_alpha(verdicts: Sequence[Sequence[Hashable | None]]) -> float | None
     if len(lengths) > 1:
         raise ValueError(f"graders have {sorted(lengths)} verdicts: every row must hold the same answers")
     labels = {
-        label: place
-        for place, label in enumerate(dict.fromkeys(x for row in verdicts for x in row if x is not None))
+        label: place for place, label in enumerate(dict.fromkeys(x for row in verdicts for x in row if x is not None))
     }
     counts = np.zeros((lengths.pop() if lengths else 0, len(labels)))
     for row in verdicts:

@@ -7,6 +7,7 @@ reasons and the simulation that chose the interval.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -173,13 +174,11 @@ def _check_cells(cells: Sequence[Counts], settings: Settings) -> None:
     shapes = {cell.correct.shape for cell in cells}
     if len(shapes) > 1:
         found = " and ".join(str(shape) for shape in sorted(shapes))
-        raise ValueError(
-            f"the arms differ in (seeds, questions): {found}; compare the same questions and seeds"
-        )
+        raise ValueError(f"the arms differ in (seeds, questions): {found}; compare the same questions and seeds")
     if not (math.isfinite(settings.margin) and 0 < settings.margin < 100):
         raise ValueError(f"margin is {settings.margin} points: expected a number between 0 and 100")
     if settings.ids is not None and len(set(settings.ids)) != len(settings.ids):
-        twice = sorted({name for name in settings.ids if list(settings.ids).count(name) > 1})[:5]
+        twice = [name for name, times in Counter(settings.ids).items() if times > 1][:5]
         raise ValueError(f"question ids occur more than once: {', '.join(map(str, twice))}")
 
 
@@ -266,9 +265,7 @@ def reconcile_limits(limits: Limits, mean: float, p_value: float, spread: Spread
     return Limits(edge, limits.high) if mean > 0 else Limits(limits.low, edge)
 
 
-def _explain(
-    verdict: Verdict, shared: dict[str, Any], differing: int, equivalence_p: float, needed: int | None
-) -> str:
+def _explain(verdict: Verdict, shared: dict[str, Any], differing: int, equivalence_p: float, needed: int | None) -> str:
     questions, margin = shared["questions"], shared["margin"]
     if verdict in ("improves", "harms"):
         small = f"; yet within {margin:g} points of 0" if equivalence_p < 1 - LEVEL else ""

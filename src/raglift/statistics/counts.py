@@ -41,22 +41,16 @@ class Counts:
         return math.fsum((self.correct / self.total).ravel().tolist()) / self.correct.size
 
 
-def read_counts(
-    correct: npt.ArrayLike, total: npt.ArrayLike, name: str, ids: Sequence[str] | None = None
-) -> Counts:
+def read_counts(correct: npt.ArrayLike, total: npt.ArrayLike, name: str, ids: Sequence[str] | None = None) -> Counts:
     """Check two arrays of shape (questions,) or (seeds, questions); ValueError says what and where."""
     right, scored = (
         _read_whole(correct, f"correct of {name}", ids),
         _read_whole(total, f"total of {name}", ids),
     )
     if right.shape != scored.shape:
-        raise ValueError(
-            f"correct of {name} has shape {right.shape} but total has {scored.shape}: they must be equal"
-        )
+        raise ValueError(f"correct of {name} has shape {right.shape} but total has {scored.shape}: they must be equal")
     if ids is not None and len(ids) != right.shape[1]:
-        raise ValueError(
-            f"{len(ids)} question ids for {right.shape[1]} questions of {name}: they must be equal"
-        )
+        raise ValueError(f"{len(ids)} question ids for {right.shape[1]} questions of {name}: they must be equal")
     above = right > scored
     if above.any():
         raise ValueError(f"correct of {name} is above its total {_name_places(above, ids)}")
@@ -86,9 +80,6 @@ def _read_whole(values: npt.ArrayLike, what: str, ids: Sequence[str] | None) -> 
 
 def _name_places(wrong: npt.NDArray[np.bool_], ids: Sequence[str] | None) -> str:
     places = np.flatnonzero(wrong.any(axis=0)).tolist()
-    names = [
-        f"'{ids[place]}'" if ids is not None and place < len(ids) else f"number {place + 1}"
-        for place in places
-    ]
+    names = [f"'{ids[place]}'" if ids is not None and place < len(ids) else f"number {place + 1}" for place in places]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return "at question " + ", ".join(names[:SHOWN]) + more

@@ -56,9 +56,7 @@ class Effects:
         }
 
 
-def estimate_effects(
-    grid: Grid, *, ids: Sequence[str] | None = None, margin: float = 5.0, seed: int = 0
-) -> Effects:
+def estimate_effects(grid: Grid, *, ids: Sequence[str] | None = None, margin: float = 5.0, seed: int = 0) -> Effects:
     """Main effects and interaction over the questions that all four arms have scored answers to.
 
     Raises ValueError when the arms do not hold the same questions and seeds.

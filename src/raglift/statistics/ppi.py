@@ -109,9 +109,7 @@ def correct_lift(answers: JudgedAnswers, *, margin: float = 5.0) -> CorrectedLif
     if missing:
         number = missing[0]
         what = f"{'correct' if number % 2 else 'incorrect'} by the grader in arm {'ab'[number // 2]}"
-        reason = (
-            f"{labels[number]} of {sizes[number]} answers judged {what} have a human verdict: label 2 or more"
-        )
+        reason = f"{labels[number]} of {sizes[number]} answers judged {what} have a human verdict: label 2 or more"
         return CorrectedLift(None, None, uncorrected, int(labels.sum()), int(sizes.sum()), None, None, reason)
     means = np.array([_mean(table.human[labelled & (table.stratum == number)]) for number in range(4)])
     weight = np.where(labelled, sizes[table.stratum] / np.maximum(labels[table.stratum], 1), 0.0)
@@ -192,9 +190,7 @@ def _read_answers(answers: JudgedAnswers) -> _Table:
     names = {name: number for number, name in enumerate(dict.fromkeys(answers.question))}
     question = np.array([names[name] for name in answers.question], dtype=np.int64)
     for arm, label in enumerate("ab"):
-        lacking = sorted(
-            str(name) for name, number in names.items() if number not in set(question[in_b == arm])
-        )
+        lacking = sorted(str(name) for name, number in names.items() if number not in set(question[in_b == arm]))
         if lacking:
             raise ValueError(f"arm {label} has no answer to {', '.join(lacking[:5])}: drop it from both arms")
     if len(names) < 2:

@@ -40,9 +40,7 @@ def estimate_share(count: int, total: int) -> Share:
     return Share(100.0 * count / total, limits, int(count), int(total), float(total))
 
 
-def estimate_clustered_share(
-    correct: npt.ArrayLike, total: npt.ArrayLike, ids: Sequence[str] | None = None
-) -> Share:
+def estimate_clustered_share(correct: npt.ArrayLike, total: npt.ArrayLike, ids: Sequence[str] | None = None) -> Share:
     """Mean over questions of correct / total, where the samples of a question resemble each other.
 
     Wilson's interval with the effective sample size p(1 - p) / v, v being the variance of the mean

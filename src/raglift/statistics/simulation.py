@@ -101,12 +101,8 @@ def build_scenarios() -> list[Scenario]:
         _name(_kinds((0.77, 1, 1), (0.23, 0.1, 1)), "few differ", "23 % of questions gain, the rest do not"),
         _name(_kinds((0.85, 1, 1), (0.15, 0.1, 1)), "fewer differ", "15 % of questions gain"),
         _name(_kinds((0.85, 1, 1), (0.1, 0.1, 1), (0.05, 1, 0.2)), "few both ways", "10 % gain, 5 % lose"),
-        _name(
-            _kinds((0.77, 1, 1), (0.2, 0.75, 1), (0.03, 1, 0)), "rare loss", "many small gains, 3 % lose all"
-        ),
-        _name(
-            _kinds((0.95, 1, 1), (0.05, 0.1, 1)), "hardly any differ", "5 % gain: often no question differs"
-        ),
+        _name(_kinds((0.77, 1, 1), (0.2, 0.75, 1), (0.03, 1, 0)), "rare loss", "many small gains, 3 % lose all"),
+        _name(_kinds((0.95, 1, 1), (0.05, 0.1, 1)), "hardly any differ", "5 % gain: often no question differs"),
         Scenario("ceiling, no lift", 0.0, _betas((30, 1.5), (30, 1.5)), "95 % in both arms"),
         Scenario("mixed, no lift", 0.0, _betas((0.7, 0.7), (0.7, 0.7)), "50 % in both, unrelated"),
         _name(_logit_shift(0.0), "correlated, no lift", "the same chances in both arms"),
@@ -143,9 +139,7 @@ def simulate_comparison(
     """Draw one experiment from the scenario and compare its arms."""
     chances = scenario.draw(generator, questions)
     total = np.full(chances.a.shape, samples)
-    return compare_paired(
-        generator.binomial(samples, chances.a), total, generator.binomial(samples, chances.b), total
-    )
+    return compare_paired(generator.binomial(samples, chances.a), total, generator.binomial(samples, chances.b), total)
 
 
 def measure_coverage(
@@ -185,8 +179,7 @@ def measure_coverage(
 def format_coverage(rows: Sequence[Coverage]) -> str:
     """A Markdown table."""
     lines = [
-        "| scenario | truth | covered | covered, some differ | truth below / above | p < 0.05 "
-        "| none differs | width |",
+        "| scenario | truth | covered | covered, some differ | truth below / above | p < 0.05 | none differs | width |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
@@ -233,9 +226,7 @@ def main() -> None:
     for one in build_scenarios()[:5]:
         print(f"| {one.name} | {100 * measure_share_coverage(one, repetitions=often, **size):.1f} % |")
     print(f"\nLift corrected by two reviewers' labels, {seldom} repetitions\n")
-    print(
-        format_reviews([measure_review(one, repetitions=seldom, seed=chosen.seed) for one in build_reviews()])
-    )
+    print(format_reviews([measure_review(one, repetitions=seldom, seed=chosen.seed) for one in build_reviews()]))
 
 
 if __name__ == "__main__":

@@ -55,9 +55,7 @@ class Limits:
     high: float
 
 
-def measure_variance(
-    values: npt.NDArray[np.float64], over_questions: float, sampling: float | None
-) -> Variance:
+def measure_variance(values: npt.NDArray[np.float64], over_questions: float, sampling: float | None) -> Variance:
     """Split the variance of differences of shape (seeds, questions) into its sources.
 
     Two-way random effects (Searle, Casella & McCulloch 1992, Variance Components, chapter 4), no
