@@ -98,7 +98,7 @@ def compute_kappa(table: npt.ArrayLike) -> float | None:
 
 
 def _find_kappa_interval(table: npt.NDArray[np.int64], kappa: float) -> tuple[float, float]:
-    """Large-sample interval: Fleiss, Cohen & Everitt (1969, Psychological Bulletin 72:323), formula 13."""
+    """Large-sample interval: Fleiss, Cohen & Everitt (1969, Psychological Bulletin 72:323)."""
     total = int(table.sum())
     shares = table / total
     rows, columns = shares.sum(axis=1), shares.sum(axis=0)

@@ -100,7 +100,7 @@ def take_differences(cells: Sequence[Counts], weights: Sequence[Fraction]) -> Di
 
     `sampling` is the variance of one question's difference that comes from drawing a finite number
     of answers: the mean of sum weight² p(1 - p) / (total - 1), unbiased for binomial samples
-    (Miller 2024, section 2.2); None when some total is 1.
+    (Miller 2024); None when some total is 1.
     """
     totals = {int(total) for cell in cells for total in np.unique(cell.total)}
     scale = math.lcm(*(weight.denominator for weight in weights))

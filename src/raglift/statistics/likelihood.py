@@ -2,7 +2,7 @@
 
 Owen (1988, Biometrika 75:237; 2001, Empirical Likelihood, chapters 2 and 3): the limits are the
 means that some re-weighting of the observed values reaches with a likelihood ratio R of
--2 log R <= t²(n - 1), the small-sample calibration of his section 3.1. Two changes make it honest
+-2 log R <= t²(n - 1), the small-sample calibration of Owen (2001). Two changes make it honest
 where few questions differ:
 
 * weight may also go to the unseen values -reach and +reach, where `reach` is the largest difference

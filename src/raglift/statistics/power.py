@@ -1,6 +1,6 @@
 """Power before the run: what an experiment of this size can detect.
 
-Miller (2024), "Adding Error Bars to Evals", arXiv:2411.00640, section 5:
+Miller (2024), "Adding Error Bars to Evals", arXiv:2411.00640:
 
     n = (z_{α/2} + z_β)² (ω² + σ_A²/K_A + σ_B²/K_B) / δ²
 
