@@ -125,7 +125,8 @@ def _token_pattern(table: TermTable) -> re.Pattern[str]:
     sign = table.sign_of
     thing = "|".join([sign["data"], sign["sample"], sign["count"], sign["test"], sign["class"]])
     things = rf"(?:{thing}|샘플|항목|경우|것|수|의|케이스|인|들|문항|건수|건|값)*"
-    actual, predict, positive, negative = (sign[name] for name in ("actual", "predict", "positive", "negative"))
+    named = ("data", "actual", "predict", "positive", "negative")
+    data, actual, predict, positive, negative = (sign[name] for name in named)
     said = rf"(?:으로|로)?{predict}(?:한|된|했던|되는)?"
     groups = [
         ("actualp", rf"(?:전체)?{actual}(?:로)?{positive}{things}"),
@@ -133,7 +134,7 @@ def _token_pattern(table: TermTable) -> re.Pattern[str]:
         ("predp", rf"(?:{positive}{said}|{predict}(?:한|된)?{positive}){things}"),
         ("predn", rf"(?:{negative}{said}|{predict}(?:한|된)?{negative}){things}"),
         ("total", rf"(?:전체|모든|총|total|all){things}"),
-        ("item", rf"(?:원래|각각의|각|원본|개별|기존|해당|관측)(?:의)?(?:{sign['data']}|값)(?:값|포인트)?|{sign['data']}(?:값|포인트)?"),
+        ("item", rf"(?:원래|각각의|각|원본|개별|기존|해당|관측)의?(?:{data}|값)(?:값|포인트)?|{data}(?:값|포인트)?"),
         ("filler", sign["count"]),
         ("twice", "두배|2배"),
         ("number", r"[0-9]+(?:\.[0-9]+)?"),
@@ -331,7 +332,8 @@ def _multiply_juxtaposed(tokens: Tokens) -> None:
     while place >= 0:
         left, right = tokens.operands(place, place + 2)
         if right.literal == "closed" and left.names and agree(left.values, right.values):
-            tokens.replace(place, place + 2, Operand(left.values, tokens.span(place, place + 2), left.names, left.operators))
+            said_twice = Operand(left.values, tokens.span(place, place + 2), left.names, left.operators)
+            tokens.replace(place, place + 2, said_twice)
         elif _is_product(left, right, tokens.kinds[place - 1] if place else ""):
             tokens.kinds = tokens.kinds[: place + 1] + "*" + tokens.kinds[place + 1 :]
             tokens.items.insert(place + 1, Span(right.span.start, right.span.start))

@@ -37,7 +37,9 @@ _SAID_FALSE = re.compile(
     r"(?:사실)?(?:이|은)?(?:틀[렸린리려]|거짓|오해|사실이?아니|잘못|아니)"
 )
 _BEFORE = re.compile(r"(?:(?:^|[^잘])못|(?:^|[을를은는이가도에로])안)$")
-_ENGLISH_BEFORE = re.compile(r"(?:\bnot|n't|\bnever|\bwithout|\bno|\brather than|\binstead of)\s+(?:(?:a|an|the|its)\s+)?$")
+_ENGLISH_BEFORE = re.compile(
+    r"(?:\bnot|n't|\bnever|\bwithout|\bno|\brather than|\binstead of)\s+(?:(?:a|an|the|its)\s+)?$"
+)
 _ENGLISH_AFTER = re.compile(r"(?:isnot|isn't|isnt|doesnot|doesn't|doesnt|arenot)")
 _OWN = re.compile(r"아니|아닌|아님|않|없|말고|무관|무시|제외|상관|(?:^|[^잘])못|\b안 |\bnot?\b|without|never")
 _LOOK_AHEAD = 40

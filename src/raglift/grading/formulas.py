@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -64,7 +65,11 @@ def read_formula(text: str, table: TermTable) -> Formula:
     reading = read_text(text.rsplit("=", 1)[-1].strip(), table)
     found = find_formulas(reading)
     covered = found[0].span.end - found[0].span.start if len(found) == 1 else 0
-    if not covered or covered < len(reading.text.strip("\n")) - 1 or not all(v == v for v in found[0].values):
+    if (
+        not covered
+        or covered < len(reading.text.strip("\n")) - 1
+        or any(math.isnan(value) for value in found[0].values)
+    ):
         raise InputError(
             f"pattern 'formula:{text}'",
             "no single formula that is understood",
@@ -98,7 +103,9 @@ def _find_in_sentence(reading: Reading, start: int, end: int) -> list[Formula]:
 
 def _name_letters(tokens: Tokens) -> None:
     """P and R together are precision and recall."""
-    letters = {place: item for place, item in enumerate(tokens.items) if isinstance(item, Operand) and item.literal == "letter"}
+    letters = {
+        place: item for place, item in enumerate(tokens.items) if isinstance(item, Operand) and item.literal == "letter"
+    }
     if not {"p", "r"} <= {name for item in letters.values() for name in item.names}:
         return
     for place, item in letters.items():

@@ -68,8 +68,7 @@ class Chain:
         """All matches, denied ones too (the last span decides where it ends)."""
         if self._binding is not None:
             other = self.phrases[1 - self._binding.place]
-            for pair in find_bound(reading, self._binding, other.spans(reading), self._table):
-                yield pair
+            yield from find_bound(reading, self._binding, other.spans(reading), self._table)
             return
         yield from self._extend((), reading, 0)
 
@@ -103,9 +102,9 @@ class Chain:
             return False
         text = reading.text
         for place in range(left.end, right.start):
-            if text[place] in rivals and text[place + 1 : place + 2] in _SUBJECT_MARKS:
-                if not is_denied(reading, Span(place, place + 1), whole=False):
-                    return True
+            is_subject = text[place] in rivals and text[place + 1 : place + 2] in _SUBJECT_MARKS
+            if is_subject and not is_denied(reading, Span(place, place + 1), whole=False):
+                return True
         return False
 
     def find(self, reading: Reading) -> tuple[Span, ...]:

@@ -94,7 +94,7 @@ def spell_name(name: str, table: TermTable) -> str:
 
 @lru_cache(maxsize=8)
 def _gap(table: TermTable | None) -> str:
-    """A space: a particle, or a general noun with one (`실제 값이 양성`); over signs, nouns that are terms are signs."""
+    """A space: a particle, or a general noun with one (`실제 값이 양성`); a noun that is a term is its sign."""
     nouns = _FILLER.split("|")
     read = nouns if table is None else [read_text(noun, table).text for noun in nouns]
     return f"{_LOOSE}(?:{'|'.join(read)})?(?:{_JOSA})?{_LOOSE}"

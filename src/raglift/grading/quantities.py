@@ -6,6 +6,7 @@ Precision, recall and the like are evaluated from the four counts, so `2PR/(P+R)
 
 from __future__ import annotations
 
+import math
 import random
 from functools import lru_cache
 
@@ -73,7 +74,7 @@ def _add_up(counts: str) -> Values:
 def agree(left: Values, right: Values, factor: float = 1.0) -> bool:
     """Whether `left` is `factor` times `right` at every point (not a number agrees with nothing)."""
     return all(
-        abs(a - factor * b) <= _TOLERANCE * max(1.0, abs(a)) if a == a and b == b else False
+        math.isfinite(a) and math.isfinite(b) and abs(a - factor * b) <= _TOLERANCE * max(1.0, abs(a))
         for a, b in zip(left, right, strict=True)
     )
 

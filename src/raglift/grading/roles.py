@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from raglift.grading.denial import is_denied
 from raglift.grading.reading import Reading, Span
@@ -19,9 +20,13 @@ _FAMILIES = ("axis", "fraction")
 _PLOTTED = ("recall", "precision", "specificity", "tpr", "fpr", "fnr", "accuracy", "npv", "tp", "tn", "fp", "fn")
 _REACH = 30
 _LIST = re.compile(r"(?:와|과|랑|이랑|하고|및|,|/|&|\*|그리고)?$")
-_ROLE_FIRST = re.compile(r"(?:이|가|은|는|에|에는|에다|에다가|으로|로|으로는|로는|을|를|의|=|:|:|\(|\[|->|에서|값은|값이)$")
+_ROLE_FIRST = re.compile(
+    r"(?:이|가|은|는|에|에는|에다|에다가|으로|로|으로는|로는|을|를|의|=|:|\(|\[|->|에서|값은|값이)$"
+)
 _QUANTITY_FIRST = re.compile(r"(?:을|를|이|가|은|는|=|:|\(|\[|->|인|값을|의)$")
-_CLAUSE_END = re.compile(r",|;|[)\]]|(?:고|며|면|데|지만|반면|그리고|또|또한)$|(?:이고|이며|하고|두고|놓고|잡고|되고|이지만|그리고)")
+_CLAUSE_END = re.compile(
+    r",|;|[)\]]|(?:고|며|면|데|지만|반면|그리고|또|또한)$|(?:이고|이며|하고|두고|놓고|잡고|되고|이지만|그리고)"
+)
 _LINKED, _NEAR, _TOUCHING, _FAR = 4.0, 3.0, 2.0, 1.5
 
 
@@ -132,8 +137,9 @@ def _pair_lists(text: str, items: list[_Item]) -> list[tuple[_Item, _Item]]:
         else:
             runs.append([item])
     pairs: list[tuple[_Item, _Item]] = []
-    for left, right in zip(runs, runs[1:], strict=False):
-        if len(left) == len(right) > 1 and left[0].is_role != right[0].is_role and left[0] in items and right[0] in items:
+    for left, right in pairwise(runs):
+        unpaired = left[0] in items and right[0] in items
+        if unpaired and len(left) == len(right) > 1 and left[0].is_role != right[0].is_role:
             roles, quantities = (left, right) if left[0].is_role else (right, left)
             pairs += zip(roles, quantities, strict=True)
             for item in (*left, *right):
@@ -144,7 +150,7 @@ def _pair_lists(text: str, items: list[_Item]) -> list[tuple[_Item, _Item]]:
 def _best_links(text: str, items: list[_Item]) -> list[tuple[_Item, _Item]]:
     """The heaviest set of links between neighbours, each item in one link at most."""
     best: list[tuple[float, list[tuple[_Item, _Item]]]] = [(0.0, []), (0.0, [])]
-    for left, right in zip(items, items[1:], strict=False):
+    for left, right in pairwise(items):
         weight = _weigh(text[left.span.end : right.span.start], left, right)
         skipped, taken = best[-1], best[-2]
         if weight and taken[0] + weight > skipped[0]:

@@ -234,11 +234,14 @@ def _is_rival(one: Formula, wanted: Sequence[Formula]) -> bool:
 
 _BARE = re.compile("[^0-9a-z가-힣\ue000-\uf8ff]+")
 _ASKING = re.compile(
-    r"에대해서?|에관해서?|알려줘|알려줄래|알려줄게|알려달라|설명해줘|설명해줄게|설명할게|뭐야|뭐지|뭘까|뭔지|뭐냐|무엇인지|무엇이야|무엇일까|무엇|궁금해|궁금하다|"
-    r"궁금하구나|궁금하네|궁금한거|궁금했구나|정말|아주|자세히|자세하게|라는게있는데|라는게|이라는게|그게|그럼|이거|어떻게|하는거지|하지|하는지|구하는|방법을|방법|"
-    r"질문이네|질문이야|질문이구나|질문|물어봤구나|물어봤네|말이지|말이야|좋은|맞아|그래|응|네|음"
+    r"에대해서?|에관해서?|알려(?:줘|줄래|줄게|달라)|설명(?:해줘|해줄게|할게)|뭐[야지냐]|뭘까|뭔지|무엇(?:인지|이야|일까)?|"
+    r"궁금(?:해|하다|하구나|하네|한거|했구나)|정말|아주|자세히|자세하게|(?:이?라는)게(?:있는데)?|그게|그럼|이거|"
+    r"어떻게|하는거지|하지|하는지|구하는|방법을|방법|질문(?:이네|이야|이구나)?|물어봤(?:구나|네)|말이[지야]|좋은|맞아|그래|응|네|음"
 )
-_ENDING = re.compile(r"이란|란|이라는|라는|이에요|예요|이야|이지|이다|입니다|이네|이고|야|지|다|요|은|는|이|가|을|를|의|도|에|로|와|과|그|것|거|건|값|말")
+_ENDING = re.compile(
+    r"이란|란|이?라는|이에요|예요|이야|이지|이다|입니다|이네|이고|"
+    r"[야지다요은는이가을를의도에로와과그것거건값말]"
+)
 _CHOICE = re.compile(r"중에|중뭐|중어|vs|아니면|둘중|어느|어떤게더|뭐가더|뭘더")
 
 
@@ -292,9 +295,7 @@ def _names_only(bare: str, named: str, asked: str, table: TermTable) -> bool:
 # ---------------------------------------------------------------- explanation
 
 
-def _explain(
-    compiled: CompiledRubric, answer: Reading, question: Reading, title: Reading
-) -> tuple[Requirement, ...]:
+def _explain(compiled: CompiledRubric, answer: Reading, question: Reading, title: Reading) -> tuple[Requirement, ...]:
     fault = _general_fault(answer, question, title)
     rows = [Requirement("general", 0, ("not empty, not the question, not the title",), not fault, fault)]
     rows += [_explain_group("must", number, group, answer) for number, group in enumerate(compiled.must)]
@@ -309,9 +310,7 @@ def _explain(
     return tuple(rows)
 
 
-def _explain_group(
-    kind: Literal["must", "must_not"], number: int, group: Alternatives, answer: Reading
-) -> Requirement:
+def _explain_group(kind: Literal["must", "must_not"], number: int, group: Alternatives, answer: Reading) -> Requirement:
     sources = tuple(one.source for one in group.patterns)
     found = group.find(answer)
     if found is not None:

@@ -150,8 +150,7 @@ class TermTable:
             if len(self._run_cache) > 10_000:
                 self._run_cache.clear()
             self._run_cache[run] = run == "" or any(
-                run[:size] in self._names and self._is_run_of_names(run[size:])
-                for size in range(_PREFIX, len(run) + 1)
+                run[:size] in self._names and self._is_run_of_names(run[size:]) for size in range(_PREFIX, len(run) + 1)
             )
         return self._run_cache[run]
 
@@ -184,9 +183,8 @@ class TermTable:
             if not new or (not known and len(new) < 2):
                 continue
             self._teach(terms, compounds, known, new)
-        if len(compounds) == len(self.compounds.names_of if self.compounds else {}) and terms == self.names_of:
-            if self.compounds is None or compounds == self.compounds.names_of:
-                return self
+        if terms == self.names_of and compounds == (self.compounds.names_of if self.compounds else {}):
+            return self
         families = {f: [self.term_of[sign] for sign in signs] for f, signs in self.families.items()}
         return TermTable(terms, families, compounds)
 
