@@ -103,7 +103,7 @@ def fit_scale(low: float, high: float, start: float, end: float, most: int = 6) 
 def measure_text(words: str, size: float = 13) -> float:
     """About the width of a text in pixels: Korean letters are square, Latin ones a bit over half."""
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in words)
-    return size * (0.94 * wide + 0.56 * (len(words) - wide))
+    return size * (0.94 * wide + 0.52 * (len(words) - wide))
 
 
 def fit_text(words: str, width: float, size: float = 13) -> str:

@@ -12,6 +12,15 @@ from raglift.report.texts import TABLE, Say
 
 PANEL = 200  # pixels of height
 MEASURES = ("loss", "gradient_norm")
+COLOURS = {  # 0 for what one hopes for, 1 for what one does not, 2 for neither
+    "follows_passage": "share-0",
+    "declines": "share-0",
+    "not misled": "share-0",
+    "follows_memory": "share-1",
+    "invents": "share-1",
+    "misled": "share-1",
+    "other": "share-2",
+}
 
 
 def draw_training(content: Content, say: Say) -> Figure | None:
@@ -108,7 +117,7 @@ def draw_behaviour(content: Content, kind: str, say: Say) -> Figure | None:
 
 
 def _take_shares(kind: str, shares: dict[str, Any]) -> dict[str, float]:
-    known = {name: float(share) for name, share in shares.items() if f"behaviour.{name}" in TABLE and is_number(share)}
+    known = {name: float(share) for name, share in shares.items() if name in COLOURS and is_number(share)}
     if kind == "irrelevant" and set(known) == {"misled"}:
         known["not misled"] = 100.0 - known["misled"]
     return known
@@ -116,18 +125,17 @@ def _take_shares(kind: str, shares: dict[str, Any]) -> dict[str, float]:
 
 def _fill_behaviour(canvas: Canvas, rows: dict[str, dict[str, float]], say: Say) -> float:
     names = list(dict.fromkeys(name for shares in rows.values() for name in shares))
-    kinds = {name: f"share-{place}" for place, name in enumerate(names)}
-    y = _draw_legend(canvas, [(say(f"behaviour.{name}"), kinds[name]) for name in names])
-    label = 128.0 if canvas.narrow else 170.0
+    y = _draw_legend(canvas, [(say(f"behaviour.{name}"), COLOURS[name]) for name in names])
+    label = 148.0 if canvas.narrow else 170.0
     scale = Scale(0, 100, label, canvas.width - 12.0, ())
     for arm, shares in rows.items():
-        canvas.text((8, y + 18), fit_text(arm, label - 12, 12), "small")
+        canvas.text((8, y + 18), fit_text(arm, label - 10, 12), "small")
         done = 0.0
         for name, share in shares.items():
             start, end = scale.place(done), scale.place(done + share)
-            canvas.box((start, y + 3), (max(0.0, end - start - 1), ROW - 7), f"share {kinds[name]}")
+            canvas.box((start, y + 3), (max(0.0, end - start - 1), ROW - 7), f"share {COLOURS[name]}")
             if end - start > 34:
-                canvas.text(((start + end) / 2, y + 18), f"{share:.0f}%", f"inside {kinds[name]}", "middle")
+                canvas.text(((start + end) / 2, y + 18), f"{share:.0f}%", f"inside {COLOURS[name]}", "middle")
             done += share
         y += ROW
     return y + 6

@@ -1,0 +1,171 @@
+"""report.html in headless Chromium: opens from disk, asks the network for nothing, runs no foreign text."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from raglift.report import html, write_report
+from report_fixture import HOSTILE, TEXT, make_experiment, write_run
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, experiment, config = write_run(tmp_path_factory.mktemp("runs") / "ml-qa-ko")
+    write_report(folder, experiment, config)
+    return folder.report("html")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def watched(browser: Any, page_file: Path) -> Iterator[Any]:
+    """A page whose console, errors and requests are kept in `page.seen`."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.seen = []
+    page.on("console", lambda message: page.seen.append(message.text))
+    page.on("pageerror", lambda error: page.seen.append(str(error)))
+    page.on("request", lambda request: page.seen.append(request.url))
+    page.goto(page_file.as_uri())
+    yield page
+    page.close()
+
+
+@needs_chromium
+def test_opens_from_disk_quietly_and_alone(watched: Any, page_file: Path) -> None:
+    assert watched.locator("h1").inner_text().startswith("RAG를 쓰면 정답률이")
+    watched.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    watched.wait_for_timeout(100)
+    assert watched.seen == [page_file.as_uri()]
+
+
+@needs_chromium
+def test_hostile_answers_stay_text(watched: Any) -> None:
+    assert watched.evaluate("window.broken") is None
+    assert watched.title() == "ml-qa-ko: RAG가 도움이 될까?"
+    assert watched.locator("script").count() == 1
+    assert watched.locator("img, iframe, object, embed, link, main a:not([href^='#'])").count() == 0
+    shown = "\n".join(watched.locator(".answers p").all_text_contents())
+    assert HOSTILE[0] in shown and HOSTILE[1] in shown and "{{ 7 * 7 }}" in shown
+    assert "␛[31m빨간 글자␛[0m" in shown and "⟦U+202E⟧" in shown and "⟦U+D800⟧" in shown
+
+
+@needs_chromium
+def test_a_question_opens_to_its_answers_prompts_and_passages(watched: Any) -> None:
+    question = watched.locator("details.question").first
+    assert not question.locator(".answers").first.is_visible()
+    question.locator("summary").first.click()
+    assert question.locator(".answers li").count() == 8 * 4
+    assert question.locator(".answers").first.is_visible()
+    prompt = question.locator("details.prompt", has_text="rag-sft.oracle")
+    prompt.locator("summary").click()
+    assert "(제공된 정보)" in prompt.locator("pre").inner_text()
+    assert "0.873" in prompt.inner_text()
+
+
+@needs_chromium
+def test_questions_go_from_worst_to_best_and_are_filtered(watched: Any) -> None:
+    shares = watched.locator(".question").evaluate_all(
+        "rows => rows.map(row => row.querySelectorAll('.cell')[5].textContent)"
+    )
+    values = [int(share[0]) for share in shares]
+    assert len(values) == 58 and values == sorted(values) and values[0] < values[-1]
+    watched.locator("#pick-split").select_option("absent")
+    assert watched.locator(".question:visible").count() == 8
+    watched.locator("#pick-split").select_option("")
+    watched.locator("#pick-words").fill("f1 score")
+    assert watched.locator(".question:visible").count() == 3
+
+
+@needs_chromium
+def test_figures_are_saved_as_whole_svg(watched: Any, tmp_path: Path) -> None:
+    for name in ("lifts", "arms", "training", "behaviour-absent"):
+        with watched.expect_download() as download:
+            watched.locator(f"figure[data-figure={name}] button.save").click()
+        assert download.value.suggested_filename == f"{name}.svg"
+        download.value.save_as(tmp_path / name)
+        root = ElementTree.parse(tmp_path / name).getroot()
+        tags = [child.tag.partition("}")[2] for child in root]
+        assert tags[:3] == ["style", "title", "desc"] and len(tags) > 10
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [360, 800, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_spills_over_at_any_width(browser: Any, page_file: Path, width: int, scheme: str) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page.goto(page_file.as_uri())
+    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.locator("svg.figure:visible").count() == 4
+    background = page.evaluate("getComputedStyle(document.querySelector('main')).backgroundColor")
+    assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    page.close()
+
+
+@needs_chromium
+def test_page_says_the_same_without_scripts(browser: Any, page_file: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(page_file.as_uri())
+    page.locator("details.question summary").first.click()
+    assert page.locator(".question[open] .answers").first.is_visible()
+    assert page.locator("button.save:visible, .tools:visible").count() == 0
+    context.close()
+
+
+def test_policy_allows_nothing_but_the_page_itself(page_file: Path) -> None:
+    text = page_file.read_text(encoding="utf-8")
+    assert "default-src 'none'; style-src 'sha256-" in text.replace("&#39;", "'")
+    assert "unsafe-inline" not in text and "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert " style=" not in text and " onclick=" not in text
+
+
+def test_a_large_run_stays_small(tmp_path: Path) -> None:
+    folder, experiment, config = write_run(tmp_path / "run", experiment=make_experiment(30, 40, 15))
+    write_report(folder, experiment, config)
+    page = folder.report("html").read_text(encoding="utf-8")
+    assert len(page.encode()) < 4_000_000
+    assert page.count('<ul class="answers">') == 85 * 8
+
+
+def test_a_huge_run_leaves_the_best_questions_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html, "ANSWER_BUDGET", 60_000)
+    monkeypatch.setattr(html, "MOST_QUESTIONS", 20)
+    folder, experiment, config = write_run(tmp_path / "run", "en", experiment=make_experiment(30, 0, 0))
+    write_report(folder, experiment, config)
+    page = folder.report("html").read_text(encoding="utf-8")
+    assert len(page.encode()) < 300_000
+    assert "more questions are left out of this page" in page and "10 more questions are in table.csv" in page
+
+
+def test_hostile_questions_passages_and_names_are_escaped(tmp_path: Path) -> None:
+    experiment = make_experiment(3, 0, 0)
+    strange = "</script><script>window.broken = true</script>"
+    passages = tuple(replace(passage, text=strange + passage.text) for passage in experiment.passages)
+    questions = tuple(replace(q, question=f"{strange} {q.question}", reference=strange) for q in experiment.questions)
+    experiment = replace(experiment, passages=passages, questions=questions, passage_by_id={})
+    folder, experiment, config = write_run(tmp_path / "run", experiment=experiment)
+    write_report(folder, experiment, config)
+    page = folder.report("html").read_text(encoding="utf-8")
+    assert page.count("<script>") == 1 and page.count("</script>") == 1
+    assert "&lt;/script&gt;&lt;script&gt;window.broken" in page
+    assert TEXT.format(0) in page
