@@ -136,6 +136,7 @@ def _token_pattern(table: TermTable) -> re.Pattern[str]:
         ("total", rf"(?:전체|모든|총|total|all){things}"),
         ("item", rf"(?:원래|각각의|각|원본|개별|기존|해당|관측)의?(?:{data}|값)(?:값|포인트)?|{data}(?:값|포인트)?"),
         ("filler", sign["count"]),
+        ("name", rf"[a-z]*-?score|{sign['min']}-?{sign['max']}"),
         ("twice", "두배|2배"),
         ("number", r"[0-9]+(?:\.[0-9]+)?"),
         ("root", sign["square-root"]),
@@ -178,7 +179,7 @@ def _add_token(kinds: list[str], items: list[Operand | Span], found: re.Match[st
     if group == "term" or group in _FIXED:
         _add_name(kinds, items, table.term_of.get(word, word) if group == "term" else _FIXED[group], span)
         return
-    kind = {"root": "R", "filler": "k", "twice": "W"}.get(group, "")
+    kind = {"root": "R", "filler": "k", "twice": "W", "name": BREAK}.get(group, "")
     if group == "role":
         kind = "N" if word == table.sign_of["numerator"] else "Q"
     kind = kind or _WORDS[int(group[1:])][0]

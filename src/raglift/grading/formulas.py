@@ -147,7 +147,8 @@ def _divide_share(tokens: Tokens) -> None:
     if not found:
         return
     under, over = tokens.operands(*found.span())
-    if under.operators or any(is_group(name) for name in under.names):
+    whole = under.operators or any(is_group(name) for name in under.names)
+    if whole and all(is_measured(name) for name in over.names):
         tokens.replace(*found.span(), over.joined(under, "/", tokens.span(*found.span())))
 
 

@@ -17,7 +17,7 @@ from raglift.grading.reading import Reading, Span
 from raglift.grading.terms import TermTable
 
 _FAMILIES = ("axis", "fraction")
-_PLOTTED = ("recall", "precision", "specificity", "tpr", "fpr", "fnr", "accuracy", "npv", "tp", "tn", "fp", "fn")
+PLOTTED = ("recall", "precision", "specificity", "tpr", "fpr", "fnr", "accuracy", "npv", "tp", "tn", "fp", "fn")
 _REACH = 30
 _LIST = re.compile(r"(?:와|과|랑|이랑|하고|및|,|/|&|\*|그리고)?$")
 _ROLE_FIRST = re.compile(
@@ -67,7 +67,7 @@ def find_bound(
     if binding.sign not in text or not others:
         return
     wanted = _with_complements(reading, others, table)
-    plotted = {table.sign_of[term] for term in _PLOTTED if term in table.sign_of}
+    plotted = {table.sign_of[term] for term in PLOTTED if term in table.sign_of}
     for number in sorted({reading.sentence_of(place) for place, sign in enumerate(text) if sign == binding.sign}):
         inside = [span for span in wanted if reading.sentence_of(span.start) == number]
         if inside:
