@@ -122,6 +122,17 @@ def test_nothing_spills_over_at_any_width(browser: Any, page_file: Path, width: 
 
 
 @needs_chromium
+def test_many_arms_and_seeds_scroll_inside_their_table(browser: Any, tmp_path: Path) -> None:
+    folder, experiment, config = write_run(tmp_path / "run", seeds=3, experiment=make_experiment(6, 3, 2))
+    write_report(folder, experiment, config)
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    page.goto(folder.report("html").as_uri())
+    assert page.locator(".question .cell").first.inner_text().endswith("/12")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.close()
+
+
+@needs_chromium
 def test_page_says_the_same_without_scripts(browser: Any, page_file: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

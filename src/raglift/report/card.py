@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from raglift.report.content import Content, TrainingLog
@@ -15,6 +16,7 @@ from raglift.report.texts import say_split, speak
 # What the hub calls the embedded model, and the terms it comes under
 HUB_NAMES = {"gemma3-270m": "google/gemma-3-270m"}
 LICENSES = {"gemma3-270m": "gemma"}
+_HANGUL = re.compile("[가-힣]")
 TEMPLATE = "---\n{{ card_data }}\n---\n\n{{ body }}\n"
 
 
@@ -35,6 +37,7 @@ def _describe_adapter(content: Content, tuning: str, seed: int, name: str) -> An
     from huggingface_hub import EvalResult, ModelCardData
 
     model = str(content.settings.get("model", ""))
+    asked = [question.question for question in content.questions]
     results = [
         EvalResult(
             task_type="question-answering",
@@ -52,7 +55,7 @@ def _describe_adapter(content: Content, tuning: str, seed: int, name: str) -> An
     ]
     return ModelCardData(
         base_model=HUB_NAMES.get(model, model if model.count("/") == 1 and model[0] not in "./~" else None),
-        language="ko" if content.language == "ko" else None,
+        language="ko" if any(map(_HANGUL.search, asked)) else None,
         library_name="peft",
         license=LICENSES.get(model),
         model_name=name,

@@ -26,6 +26,7 @@ from raglift.report.views import list_effects, list_hits, list_losses
 
 ANSWER_BUDGET = 3_000_000  # bytes of answers and prompts in the page; the worst questions come first
 MOST_QUESTIONS = 2_000  # rows of the question table
+PHONE_WIDTH = 19  # rem that the cells of a question have on the narrowest phone
 MARKUP_SIZE = 260  # bytes around an answer, about
 SHOWN_REASONS = 8  # for each arm
 SHOWN_PLACES = 6  # question ids for each reason
@@ -47,7 +48,8 @@ def write_html(content: Content) -> str:
     say = speak(content.language)
     rows = list(_choose_rows(content))
     figures = _draw_figures(content, say)
-    style = _read("page.css") + f":root {{ --arms: {len(content.arms)}; }}\n"
+    cell = 0.7 + 0.5 * max((len(cell["text"]) for row in rows for cell in row.cells), default=3)
+    style = _read("page.css") + f":root {{ --arms: {len(content.arms)}; --cell: {cell:.1f}rem; }}\n"
     figure_style, script = _read("figure.css"), _read("page.js")
     page: str = (
         _environment()
@@ -58,6 +60,7 @@ def write_html(content: Content) -> str:
             compared=content.a != content.b,
             say=say,
             rows=rows,
+            scrolls=cell * len(content.arms) > PHONE_WIDTH,
             figures=figures,
             style=Markup(style),
             figure_style=Markup(figure_style),
