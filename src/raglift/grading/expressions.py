@@ -205,8 +205,8 @@ def _translate_braces(token: str, source: str, table: TermTable | None) -> str:
 
 
 def _translate_class(token: str, source: str, table: TermTable | None) -> str:
-    """A class; where it names a sentence's mark it means the end of the sentence too."""
+    """A class; where it names a sentence's mark (and no digits) it means the end of the sentence too."""
     read = re.sub(r"\{[^{}]*\}", lambda found: _translate_braces(found[0], source, table), token)
     read = read if "\\" in read else read.lower()
     head = 2 if read.startswith("[^") else 1
-    return read[:head] + "\\n" + read[head:] if re.search(r"[.!]", read) else read
+    return read[:head] + "\\n" + read[head:] if re.search(r"[.!]", read) and not re.search("[0-9]", read) else read
