@@ -17,6 +17,7 @@ MAX_CHARACTERS = 20_000
 
 SENTENCE_END = "\n"
 SPACE = " "
+_INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
 _ODD = re.compile("[²³⁻ⁿ…√]")
 _SUPERSCRIPTS = str.maketrans({"²": "^2", "³": "^3", "⁻": "^-", "ⁿ": "^n", "…": ". ", "√": "루트"})
 _SAME = {
@@ -117,7 +118,7 @@ class Letters:
 
 def compose(text: str) -> str:
     """Unicode NFKC, with powers kept as powers, LaTeX as plain signs, lone surrogates gone."""
-    text = text[:MAX_CHARACTERS]
+    text = _INVISIBLE.sub("", text[:MAX_CHARACTERS])
     if _ODD.search(text):
         text = text.translate(_SUPERSCRIPTS)
     if "\\" in text:

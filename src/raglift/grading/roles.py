@@ -19,6 +19,7 @@ from raglift.grading.terms import TermTable
 _FAMILIES = ("axis", "fraction")
 PLOTTED = ("recall", "precision", "specificity", "tpr", "fpr", "fnr", "accuracy", "npv", "tp", "tn", "fp", "fn")
 _REACH = 30
+_JOINTS = ("+", "더하기", "*", "(", "=")
 _LIST = re.compile(r"(?:와|과|랑|이랑|하고|및|,|/|&|\*|그리고)?$")
 _ROLE_FIRST = re.compile(
     r"(?:이|가|은|는|에|에는|에다|에다가|으로|로|으로는|로는|을|를|의|=|:|\(|\[|->|에서|값은|값이)$"
@@ -32,10 +33,11 @@ _LINKED, _NEAR, _TOUCHING, _FAR = 4.0, 3.0, 2.0, 1.5
 
 @dataclass(frozen=True)
 class Binding:
-    """An `A … B` pattern one of whose parts is a role: which part, which role, and its rivals."""
+    """An `A … B` pattern one of whose parts is a role: which part, its sign, the other's sign, and its rivals."""
 
     place: int
     sign: str
+    other: str
     family: frozenset[str]
 
 
@@ -53,9 +55,9 @@ def role_of(first: str, second: str, table: TermTable) -> Binding | None:
     for family in _FAMILIES:
         signs = table.families.get(family, frozenset())
         if first in signs and second not in signs:
-            return Binding(0, first, signs)
+            return Binding(0, first, second, signs)
         if second in signs and first not in signs:
-            return Binding(1, second, signs)
+            return Binding(1, second, first, signs)
     return None
 
 
@@ -64,23 +66,27 @@ def find_bound(
 ) -> Iterator[tuple[Span, Span]]:
     """The places where the role carries one of `others`, as (role, other)."""
     text = reading.text
-    if binding.sign not in text or not others:
+    if binding.sign not in text:
         return
-    wanted = _with_complements(reading, others, table)
+    wanted = _with_complements(reading, others, binding, table)
     plotted = {table.sign_of[term] for term in PLOTTED if term in table.sign_of}
     for number in sorted({reading.sentence_of(place) for place, sign in enumerate(text) if sign == binding.sign}):
         inside = [span for span in wanted if reading.sentence_of(span.start) == number]
         if inside:
             sentence = reading.sentence_span(inside[0].start)
             items = _collect_items(reading, sentence, inside, binding, plotted)
-            yield from _bound_in_sentence(reading, items, inside, binding)
+            yield from _bound_in_sentence(reading, items, frozenset(inside), binding)
 
 
-def _with_complements(reading: Reading, others: Sequence[Span], table: TermTable) -> list[Span]:
-    """`1-특이도` is no specificity."""
-    specificity = table.sign_of.get("specificity", "")
-    text = reading.text
-    return [s for s in others if not (text[s.start : s.end] == specificity and text[: s.start].endswith("1-"))]
+def _with_complements(reading: Reading, others: Sequence[Span], binding: Binding, table: TermTable) -> list[Span]:
+    """`1-특이도` is the false positive rate and no specificity."""
+    specificity, text = table.sign_of.get("specificity", ""), reading.text
+    if "1-" + specificity not in text:
+        return list(others)
+    ends = [found.end() for found in re.finditer(re.escape("1-" + specificity), text)]
+    if binding.other == table.sign_of.get("fpr"):
+        return sorted([*others, *(Span(end - 3, end) for end in ends)], key=lambda span: span.start)
+    return [span for span in others if not (span.end in ends and text[span.start : span.end] == specificity)]
 
 
 def _collect_items(
@@ -101,34 +107,35 @@ def _collect_items(
 
 
 def _join_sums(text: str, items: list[_Item]) -> list[_Item]:
-    joined: list[_Item] = []
+    """`TP + FN` and `민감도(TPR)` are one quantity with two members."""
+    groups: list[list[_Item]] = []
     for item in items:
-        last = joined[-1] if joined else None
-        if last and not last.is_role and not item.is_role and _is_sum(text[last.span.end : item.span.start]):
-            joined[-1] = _Item(Span(last.span.start, item.span.end), False, (*last.members, *item.members))
+        last = groups[-1][-1] if groups else None
+        both = last is not None and not last.is_role and not item.is_role
+        if last is not None and both and text[last.span.end : item.span.start] in _JOINTS:
+            groups[-1].append(item)
         else:
-            joined.append(item)
-    return joined
-
-
-def _is_sum(between: str) -> bool:
-    return between in ("+", "더하기", "*")
+            groups.append([item])
+    return [
+        _Item(Span(group[0].span.start, group[-1].span.end), group[0].is_role, tuple(item.span for item in group))
+        for group in groups
+    ]
 
 
 def _bound_in_sentence(
-    reading: Reading, items: list[_Item], inside: list[Span], binding: Binding
+    reading: Reading, items: list[_Item], inside: frozenset[Span], binding: Binding
 ) -> Iterator[tuple[Span, Span]]:
     text = reading.text
-    for role, quantity in [*_pair_lists(text, items), *_best_links(text, items)]:
-        if text[role.span.start] != binding.sign:
-            continue
-        for member in quantity.members:
-            if member in inside:
-                yield role.span, member
+    listed = _pair_lists(text, items)
+    taken = {item.span for pair in listed for item in pair}
+    linked = _best_links(text, [item for item in items if item.span not in taken])
+    for role, quantity in [*listed, *linked]:
+        if text[role.span.start] == binding.sign:
+            yield from ((role.span, member) for member in quantity.members if member in inside)
 
 
 def _pair_lists(text: str, items: list[_Item]) -> list[tuple[_Item, _Item]]:
-    """`x축과 y축이 각각 재현율과 정밀도`: two lists of one length, side by side; they leave `items`."""
+    """`x축과 y축이 각각 재현율과 정밀도`: two lists of one length, side by side."""
     runs: list[list[_Item]] = []
     for item in items:
         last = runs[-1][-1] if runs else None
@@ -137,28 +144,30 @@ def _pair_lists(text: str, items: list[_Item]) -> list[tuple[_Item, _Item]]:
         else:
             runs.append([item])
     pairs: list[tuple[_Item, _Item]] = []
-    for left, right in pairwise(runs):
-        unpaired = left[0] in items and right[0] in items
-        if unpaired and len(left) == len(right) > 1 and left[0].is_role != right[0].is_role:
+    paired = -1
+    for number, (left, right) in enumerate(pairwise(runs)):
+        if paired < number and len(left) == len(right) > 1 and left[0].is_role != right[0].is_role:
             roles, quantities = (left, right) if left[0].is_role else (right, left)
             pairs += zip(roles, quantities, strict=True)
-            for item in (*left, *right):
-                items.remove(item)
+            paired = number + 1
     return pairs
 
 
 def _best_links(text: str, items: list[_Item]) -> list[tuple[_Item, _Item]]:
     """The heaviest set of links between neighbours, each item in one link at most."""
-    best: list[tuple[float, list[tuple[_Item, _Item]]]] = [(0.0, []), (0.0, [])]
+    best, linked = [0.0, 0.0], [False]
     for left, right in pairwise(items):
         weight = _weigh(text[left.span.end : right.span.start], left, right)
-        skipped, taken = best[-1], best[-2]
-        if weight and taken[0] + weight > skipped[0]:
-            pair = (left, right) if left.is_role else (right, left)
-            best.append((taken[0] + weight, [*taken[1], pair]))
-        else:
-            best.append(skipped)
-    return best[-1][1]
+        linked.append(weight > 0 and best[-2] + weight > best[-1])
+        best.append(best[-2] + weight if linked[-1] else best[-1])
+    pairs: list[tuple[_Item, _Item]] = []
+    place = len(items) - 1
+    while place > 0:
+        if linked[place]:
+            left, right = items[place - 1], items[place]
+            pairs.append((left, right) if left.is_role else (right, left))
+        place -= 2 if linked[place] else 1
+    return pairs[::-1]
 
 
 def _weigh(between: str, left: _Item, right: _Item) -> float:
