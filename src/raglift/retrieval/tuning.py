@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from raglift.errors import InputError
 from raglift.records import Example
 from raglift.retrieval.adapter import Pairs, Source, apply_adapter, train_adapter
 from raglift.retrieval.embedders import Vectors
+from raglift.retrieval.heldout import HeldOut
 from raglift.retrieval.index import EMBED_BATCH, Index, Progress, rank_top
 from raglift.retrieval.search import NAME_SCALE
 from raglift.retrieval.tokens import HANGUL, HEAD, find_names, normalize_text
@@ -33,37 +34,33 @@ WEIGHTS = (0.1, 0.2, 0.4, 0.8)
 
 
 @dataclass(frozen=True)
-class _Task:
-    """What training works on: the pool's vectors, and the questions' vectors, targets and name scores."""
+class TuningTask:
+    """What training works on: rows of the pool's passages in the index, and for each pair its question, its
+    target in the pool and its name scores (pairs, pool)."""
 
-    pool: Vectors
-    mean: Vectors
+    rows: NDArray[np.int64]
+    questions: tuple[str, ...]
     pairs: Pairs
-    made: tuple[Source, Source]
-    names: Vectors  # (pairs, pool)
+    names: Vectors
+    default_weight: float
+    weights: tuple[float, ...]
+
+    def draw_folds(self, seed: int, folds: int) -> NDArray[np.int64]:
+        """The fold of each pair."""
+        return np.random.default_rng(seed).permutation(len(self.questions)) % folds
+
+    def score(self, cosines: Vectors, level: Vectors, weight: float) -> HeldOut:
+        """Search scores from cosines (pairs, pool) and each question's cosine with the mean passage."""
+        scores = cosines - level[:, None] + np.float32(weight * NAME_SCALE) * self.names
+        return HeldOut(np.asarray(scores, np.float32), self.pairs.targets)
+
+    def choose_weight(self, cosines: Vectors, level: Vectors) -> float:
+        """The name weight with the highest held-out MRR; the default when none is better."""
+        mrr = {w: self.score(cosines, level, w).mrr for w in (self.default_weight, *self.weights)}
+        return max(mrr, key=lambda weight: mrr[weight])
 
 
-@dataclass(frozen=True)
-class _HeldOut:
-    """Scores (pairs, pool) that each pair got from a model that had not seen it."""
-
-    scores: Vectors
-    targets: NDArray[np.int64]
-
-    def find_ranks(self) -> NDArray[np.int64]:
-        right = self.scores[np.arange(len(self.targets)), self.targets]
-        return np.asarray((self.scores > right[:, None]).sum(axis=1), np.int64)
-
-    @property
-    def hit_at_1(self) -> float:
-        return float((self.find_ranks() == 0).mean())
-
-    @property
-    def mrr(self) -> float:
-        return float((1 / (1 + self.find_ranks())).mean())
-
-
-def tune_retriever(
+def tune_adapter(
     index: Index,
     examples: Sequence[Example],
     settings: RetrievalConfig,
@@ -78,34 +75,42 @@ def tune_retriever(
     Raises:
         InputError: fewer than five pairs, or a search without vectors.
     """
-    task = _prepare_task(index, examples, settings, seed)
-    fold = np.random.default_rng(seed).permutation(len(task.pairs.targets)) % FOLDS
-    adapted = np.empty_like(task.pairs.vectors)
+    task = prepare_task(index, examples, settings, seed)
+    pool, mean, vectors = index.vectors[task.rows], index.mean_vector, task.pairs.vectors
+    made = _make_sources(index, task.rows, seed)
+    fold = task.draw_folds(seed, FOLDS)
+    adapted = np.empty_like(vectors)
     for number in range(FOLDS):
-        outside = np.flatnonzero(fold != number)
-        weights = _fit(task, outside, seed)
-        held = fold == number
-        adapted[held] = apply_adapter(weights, task.pairs.vectors[held])
+        outside, held = np.flatnonzero(fold != number), fold == number
+        weights = train_adapter([Source(task.pairs.take(outside), SHARES[0]), *made], pool, seed)
+        adapted[held] = apply_adapter(weights, vectors[held])
         if progress:
             progress(number + 1, FOLDS + 1)
-    grid = WEIGHTS if settings.search == "hybrid" else (0.0,)
-    default = settings.weight if settings.search == "hybrid" else 0.0
-    plain = _score(task, task.pairs.vectors, default)
-    weight = _choose_weight(task, adapted, grid, default)
-    tuned = _score(task, adapted, weight)
-    keep = tuned.hit_at_1 > plain.hit_at_1
-    weight = weight if keep else default
-    matrix = _fit(task, np.arange(len(task.pairs.targets)), seed) if keep else None
+    weight = task.choose_weight(adapted @ pool.T, adapted @ mean)
+    plain = task.score(vectors @ pool.T, vectors @ mean, task.default_weight)
+    tuned = task.score(adapted @ pool.T, adapted @ mean, weight)
+    decided = decide(index.embedder.name, settings.search, task, plain, tuned, weight)
+    if decided.figures["kept"]:
+        matrix = train_adapter([Source(task.pairs, SHARES[0]), *made], pool, seed)
+        decided = replace(decided, matrix=matrix)
     if progress:
         progress(FOLDS + 1, FOLDS + 1)
+    return decided
+
+
+def decide(
+    embedder: str, search: str, task: TuningTask, plain: HeldOut, tuned: HeldOut, weight: float
+) -> TunedRetriever:
+    """Keep what was trained only if held-out hit@1 improves; the threshold follows what is kept."""
+    keep = tuned.hit_at_1 > plain.hit_at_1
     return TunedRetriever(
-        embedder=index.embedder.name,
-        search=settings.search,
-        weight=weight,
-        threshold=choose_threshold(*_split_scores(tuned if keep else plain)),
-        matrix=matrix,
+        embedder=embedder,
+        search=search,
+        weight=weight if keep else task.default_weight,
+        threshold=(tuned if keep else plain).choose_threshold(),
+        matrix=None,
         figures={
-            "pairs": len(task.pairs.targets),
+            "pairs": len(task.questions),
             "held_out_hit_at_1_before": plain.hit_at_1,
             "held_out_hit_at_1_after": tuned.hit_at_1,
             "held_out_mrr_before": plain.mrr,
@@ -121,22 +126,11 @@ def describe_tuning(tuned: TunedRetriever) -> str:
     before, after = f["held_out_hit_at_1_before"], f["held_out_hit_at_1_after"]
     figures = f"held-out hit@1 {before:.3f} before, {after:.3f} after, over {f['pairs']} training pairs"
     verdict = "kept" if f["kept"] else "not kept, because it does not find more: the search stays as it was"
-    return f"adapter {verdict} ({figures}); below a score of {tuned.threshold:.3f} nothing is found"
+    return f"tuning {verdict} ({figures}); below a score of {tuned.threshold:.3f} nothing is found"
 
 
-def choose_threshold(right: Vectors, wrong: Vectors) -> float:
-    """A score between what answerable and unanswerable questions reach.
-
-    `right` are the best scores of held-out training questions, `wrong` the same with the right passage
-    taken away. Those questions still have close neighbours in the index, which questions about something
-    else have not; so their 30th percentile stands for the unanswerable. The threshold is the middle between
-    it and the 2nd percentile of `right`, and at most the 5th percentile of `right`.
-    """
-    low, cap = np.quantile(right, [0.02, 0.05])
-    return float(min((low + np.quantile(wrong, 0.3)) / 2, cap))
-
-
-def _prepare_task(index: Index, examples: Sequence[Example], settings: RetrievalConfig, seed: int) -> _Task:
+def prepare_task(index: Index, examples: Sequence[Example], settings: RetrievalConfig, seed: int) -> TuningTask:
+    """Embed the training questions and choose the pool; InputError when there is too little to train on."""
     if settings.search == "lexical":
         raise InputError(
             "retrieval.search",
@@ -152,19 +146,18 @@ def _prepare_task(index: Index, examples: Sequence[Example], settings: Retrieval
             f"at least {FEWEST_PAIRS}",
             "add training rows that name their passage_id",
         )
-    texts = [normalize_text(example.question).strip() for example in examples]
+    texts = tuple(normalize_text(example.question).strip() for example in examples)
     vectors = _embed(index, texts)
-    rows = np.array([index.positions[example.passage_id] for example in examples])
-    pool = _choose_pool(index, vectors, rows, seed)
-    place = {int(row): at for at, row in enumerate(pool)}
-    names = np.stack([index.names.score(text)[pool] for text in texts])
-    made = _make_questions(index, pool, seed)
-    return _Task(
-        pool=index.vectors[pool],
-        mean=index.mean_vector,
-        pairs=Pairs(vectors, np.array([place[int(row)] for row in rows])),
-        made=(Source(made[0], SHARES[1]), Source(made[1], SHARES[2])),
-        names=names,
+    targets = np.array([index.positions[example.passage_id] for example in examples])
+    rows = _choose_pool(index, vectors, targets, seed)
+    hybrid = settings.search == "hybrid"
+    return TuningTask(
+        rows=rows,
+        questions=texts,
+        pairs=Pairs(vectors, np.searchsorted(rows, targets)),
+        names=np.stack([index.names.score(text)[rows] for text in texts]),
+        default_weight=settings.weight if hybrid else 0.0,
+        weights=WEIGHTS if hybrid else (),
     )
 
 
@@ -179,7 +172,7 @@ def _choose_pool(index: Index, vectors: Vectors, rows: NDArray[np.int64], seed: 
     return np.sort(np.concatenate([chosen, extra]))
 
 
-def _make_questions(index: Index, pool: NDArray[np.int64], seed: int) -> tuple[Pairs, Pairs]:
+def _make_sources(index: Index, pool: NDArray[np.int64], seed: int) -> tuple[Source, Source]:
     """Questions from passages' own names (`재현율 뭐야?`), and their facts as they stand."""
     places = np.random.default_rng(seed).permutation(len(pool))[:MADE_FROM]
     by_name: list[tuple[str, int]] = []
@@ -191,7 +184,10 @@ def _make_questions(index: Index, pool: NDArray[np.int64], seed: int) -> tuple[P
         head = HEAD.match(text)
         facts = re.split(r"\s\|\s|(?<=[.!?])\s", text[head.end() :] if head else text)
         by_fact += [(fact.strip(), place) for fact in facts if fact.strip()]
-    return _embed_pairs(index, by_name), _embed_pairs(index, by_fact)
+    return (
+        Source(_embed_pairs(index, by_name), SHARES[1]),
+        Source(_embed_pairs(index, by_fact), SHARES[2]),
+    )
 
 
 def _embed_pairs(index: Index, rows: Sequence[tuple[str, int]]) -> Pairs:
@@ -203,29 +199,3 @@ def _embed(index: Index, texts: Sequence[str]) -> Vectors:
         index.embedder.embed_queries(texts[start : start + EMBED_BATCH]) for start in range(0, len(texts), EMBED_BATCH)
     ]
     return np.concatenate(parts) if parts else np.zeros((0, index.embedder.dimensions), np.float32)
-
-
-def _fit(task: _Task, rows: NDArray[np.int64], seed: int) -> Vectors:
-    return train_adapter([Source(task.pairs.take(rows), SHARES[0]), *task.made], task.pool, seed)
-
-
-def _score(task: _Task, vectors: Vectors, weight: float) -> _HeldOut:
-    scores = vectors @ task.pool.T - (vectors @ task.mean)[:, None] + np.float32(weight * NAME_SCALE) * task.names
-    return _HeldOut(scores, task.pairs.targets)
-
-
-def _choose_weight(task: _Task, vectors: Vectors, grid: Sequence[float], default: float) -> float:
-    """The weight with the highest held-out MRR; the default when none is better."""
-    best, best_mrr = default, _score(task, vectors, default).mrr
-    for weight in grid:
-        mrr = _score(task, vectors, weight).mrr
-        if mrr > best_mrr + 1e-9:
-            best, best_mrr = weight, mrr
-    return best
-
-
-def _split_scores(held: _HeldOut) -> tuple[Vectors, Vectors]:
-    """Best scores as they are, and with the right passage taken away."""
-    without = held.scores.copy()
-    without[np.arange(len(held.targets)), held.targets] = -np.inf
-    return held.scores.max(axis=1), without.max(axis=1) if without.shape[1] > 1 else np.zeros(len(without))
