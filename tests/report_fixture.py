@@ -51,7 +51,12 @@ HOSTILE = (
     "| 표를 | 깨는 | 글 |\n\n# 제목\n[링크](javascript:alert(1)) `코드`",
     "</details></body></html><!-- 끝 -->",
 )
-REASONS = ("missing: the denominator (TP + FN)", "missing: the share of actual positives", "says: precision's formula")
+REASONS = (
+    "must[0]: none of 'formula: TP / (TP + FN)', 're: {actual}[^{negative}]{0,8}{positive}', … found",
+    "must[1]: denied, '방향'",
+    "must_not[0]: says '크기'",
+    "the answer only repeats the title (the answer was cut at its length limit)",
+)
 
 TEXT = "두 벡터의 방향이 얼마나 비슷한지를 -1.0부터 +1.0 사이로 나타내는 값이야! 방향이 중요하지 😊 ({})"
 FOLLOWS = ("passage", "passage", "passage", "memory", "other")
@@ -143,7 +148,7 @@ def _make_answers(experiment: Experiment, config: Config) -> tuple[list[dict[str
                     if not correct and sample == 1 and (strange := next(hostile, None)):
                         answer["text"] = strange
                     answers.append(answer)
-                    grades.append(_make_grade(answer, correct, draw))
+                    grades.append(_make_grade(answer, correct))
     return answers, grades
 
 
@@ -177,9 +182,9 @@ def _make_answer(
     }
 
 
-def _make_grade(answer: dict[str, Any], correct: bool, draw: random.Random) -> dict[str, Any]:
+def _make_grade(answer: dict[str, Any], correct: bool) -> dict[str, Any]:
     verdict = "correct" if correct else "incorrect"
-    reason = "every group is met" if correct else draw.choice(REASONS)
+    reason = "every group is met" if correct else random.Random(answer["key"]).choice(REASONS)
     evidence = ["방향", "-1.0"] if correct else []
     return {
         "key": answer["key"],
@@ -188,7 +193,7 @@ def _make_grade(answer: dict[str, Any], correct: bool, draw: random.Random) -> d
         "reason": reason,
         "grader": "rubric",
         "evidence": evidence,
-        "follows": draw.choice(FOLLOWS) if answer["arm"].endswith(".counterfactual") else "",
+        "follows": random.Random(answer["key"]).choice(FOLLOWS) if answer["arm"].endswith(".counterfactual") else "",
     }
 
 

@@ -70,7 +70,7 @@ def test_hostile_answers_stay_text(watched: Any) -> None:
 
 @needs_chromium
 def test_a_question_opens_to_its_answers_prompts_and_passages(watched: Any) -> None:
-    question = watched.locator("details.question").first
+    question = watched.locator("details.question[data-split=seen]").first
     assert not question.locator(".answers").first.is_visible()
     question.locator("summary").first.click()
     assert question.locator(".answers li").count() == 8 * 4

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from raglift.report import numbers
+from raglift.report.reasons import name_kind
 from raglift.report.sanitization import (
     clean_cell,
     clean_line,
@@ -35,18 +36,7 @@ def test_english_and_korean_say_the_same_things(key: str) -> None:
 def test_every_text_is_said_somewhere() -> None:
     sources = [file for file in REPORT.iterdir() if file.suffix in (".py", ".html") and file.name != "texts.py"]
     code = "".join(file.read_text(encoding="utf-8") for file in sources)
-    parts = (
-        "verdict",
-        "split",
-        "tuning",
-        "context",
-        "effect",
-        "behaviour",
-        "retrieval",
-        "variance",
-        "limits",
-        "training",
-    )
+    parts = "verdict split tuning context effect behaviour retrieval variance limits training reason".split()
     built = (*(f"{part}." for part in parts), "word.incorrect", "word.unscored")
     unused = [key for key in TABLE if f"{key}'" not in code and f'{key}"' not in code]
     assert [key for key in unused if not key.startswith(built)] == []
@@ -89,6 +79,21 @@ def test_markdown_cells_cannot_break_out() -> None:
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_cells_never_start_a_formula(text: str) -> None:
     assert clean_cell(text).startswith("'")
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("must[0]: none of 're: a|b', … found (the answer was cut at its length limit)", "missing"),
+        ("must[12]: denied, 'x'", "denied"),
+        ("must_not[0]: says 'y'", "forbidden"),
+        ("contradiction: gives another formula too", "contradiction"),
+        ("the answer is empty (the answer was cut at its length limit)", "the answer is empty"),
+        ("x" * 300, "x" * 100 + "…"),
+    ],
+)
+def test_reasons_are_counted_by_kind(reason: str, kind: str) -> None:
+    assert name_kind(reason) == kind
 
 
 def test_plain_cells_stay() -> None:

@@ -13,10 +13,9 @@ from typing import Any
 from raglift.config import Config
 from raglift.errors import InputError, RunError
 from raglift.records import SPLITS, Experiment, Question
+from raglift.report.reasons import name_kind
 from raglift.report.sanitization import clean_line, clean_values
 from raglift.runfolder import RunFolder, hash_content, recover_lines
-
-WORDY_REASON = 100  # characters; longer reasons are cut where they are counted, never where they are shown
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class TrainingLog:
 
 @dataclass(frozen=True)
 class Failures:
-    """Where an arm went wrong: answers by verdict, and how often each reason was given."""
+    """Where an arm went wrong: answers by verdict, and how often for each kind of reason."""
 
     arm: str
     correct: int
@@ -260,7 +259,7 @@ def _count_failures(arm: str, questions: Iterable[ShownQuestion]) -> Failures:
             verdicts[answer.verdict] += 1
             truncated += answer.truncated
             if answer.verdict != "correct" and answer.reason:
-                reason = (answer.verdict, answer.reason[:WORDY_REASON])
+                reason = (answer.verdict, name_kind(answer.reason))
                 reasons[reason] += 1
                 if question.id not in places.setdefault(reason, []):
                     places[reason].append(question.id)

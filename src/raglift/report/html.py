@@ -19,6 +19,7 @@ from raglift.report import numbers
 from raglift.report.content import Content, ShownAnswer, ShownQuestion
 from raglift.report.curves import draw_behaviour, draw_training
 from raglift.report.figures import Figure, draw_arms, draw_forest
+from raglift.report.reasons import name_kind, say_kind
 from raglift.report.sentences import list_limits, say_basis, say_test, say_verdict, say_verdict_of
 from raglift.report.settings import list_run_facts
 from raglift.report.texts import Say, say_split, say_verdict_word, speak
@@ -126,6 +127,8 @@ def _environment() -> Environment:
         split_name=say_split,
         verdict_word=say_verdict_word,
         name_verdict=say_verdict_of,
+        name_kind=name_kind,
+        say_kind=say_kind,
         group_answers=_group_answers,
         name_heat=name_heat,
         reason_limit=SHOWN_REASONS,

@@ -17,6 +17,7 @@ from raglift.report.numbers import (
     format_seconds,
     format_tally,
 )
+from raglift.report.reasons import say_kind
 from raglift.report.sanitization import escape_markdown, quote_code
 from raglift.report.sentences import list_limits, say_basis, say_lift, say_verdict
 from raglift.report.settings import list_run_facts
@@ -160,7 +161,9 @@ def _write_failures(content: Content, say: Say) -> list[str]:
     rows = []
     for failures in content.failures:
         for reason in failures.reasons[:SHOWN_REASONS]:
-            rows.append([quote_code(failures.arm), str(reason["count"]), escape_markdown(reason["reason"])])
+            rows.append(
+                [quote_code(failures.arm), str(reason["count"]), escape_markdown(say_kind(say, reason["reason"]))]
+            )
     if not rows:
         return []
     heads = [say("word.arm"), say("word.count"), say("word.reason")]
