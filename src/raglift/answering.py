@@ -11,17 +11,9 @@ from dataclasses import dataclass
 from raglift.config import Config
 from raglift.models.generation import TextModel
 from raglift.progress import show_progress
-from raglift.prompts import build_prompt
+from raglift.prompts import PromptContext, build_prompt
 from raglift.records import Answer, Arm, Question, Retrieved
 from raglift.runfolder import RunFolder, append_lines, dump_line, hash_content, recover_lines, write_atomically
-
-
-@dataclass(frozen=True)
-class PromptContext:
-    """What a context puts into one question's prompt: texts (None: no context) and where they come from."""
-
-    texts: tuple[str, ...] | None
-    passages: tuple[Retrieved, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 from raglift.config import Config
 from raglift.errors import InputError, suggest_name
 from raglift.records import SPLITS, Answer, Experiment, Grade, Question, Retrieved
+from raglift.retrieval.ranking import Ranking
 from raglift.statistics.comparison import Comparison, compare_paired
 from raglift.statistics.counts import read_counts
 from raglift.statistics.effects import Grid, estimate_effects
@@ -61,14 +62,14 @@ def compare_run(
     config: Config,
     answers: Sequence[Answer],
     grades: Mapping[str, Grade],
-    ranking: Mapping[str, Sequence[Retrieved]] | None = None,
+    ranking: Ranking | None = None,
 ) -> dict[str, Any]:
     """Everything that `comparison.json` holds; shares, accuracies and lifts in points (0 to 100).
 
     Args:
         answers: the planned answers of the run.
         grades: by answer key; an answer without a grade counts as unscored.
-        ranking: question id -> the passages that the search ranks first, best first.
+        ranking: the passages that the search ranks first for each question, where a context searches.
 
     Raises InputError when the two headline arms do not hold the same questions, naming them.
     """
@@ -243,23 +244,26 @@ def describe_retrieval(
     tallies: Mapping[str, Tally],
     experiment: Experiment,
     config: Config,
-    ranking: Mapping[str, Sequence[Retrieved]] | None,
+    ranking: Ranking | None,
 ) -> dict[str, Any] | None:
     """Hit rates, and what wrong passages cost: oracle minus retrieved, all, on hits and on misses."""
-    if not ranking:
+    if ranking is None:
         return None
-    questions = [q for q in experiment.questions if q.passage_id is not None and q.id in ranking]
-    places = {q.id: find_place(q, ranking[q.id]) for q in questions}
+    k = config.retrieval.k
+    answerable = [q for q in experiment.questions if q.passage_id is not None]
+    places = {q.id: find_place(q, ranking.rows[q.question]) for q in answerable}
     reciprocal = [1 / place if place else 0.0 for place in places.values()]
-    absent = [q.id for q in experiment.questions if q.split == "absent" and q.id in ranking]
+    absent = [q for q in experiment.questions if q.split == "absent"]
     described: dict[str, Any] = {
-        f"hit_at_{k}": describe_share(estimate_share(sum(0 < p <= k for p in places.values()), len(places)))
-        for k in (1, 3)
+        f"hit_at_{n}": describe_share(estimate_share(sum(0 < p <= n for p in places.values()), len(places)))
+        for n in (1, 3)
     }
     described["mrr"] = describe_mean(reciprocal)
-    described["rejected"] = describe_share(estimate_share(sum(not ranking[name] for name in absent), len(absent)))
-    hits = [name for name, place in places.items() if 0 < place <= config.retrieval.k]
-    misses = [name for name in places if name not in set(hits)]
+    rejected = sum(not ranking.find(question.question, k) for question in absent)
+    described["rejected"] = describe_share(estimate_share(rejected, len(absent)))
+    handed = {q.id: {row.passage_id for row in ranking.find(q.question, k)} for q in answerable}
+    hits = [q.id for q in answerable if q.passage_id in handed[q.id]]
+    misses = [q.id for q in answerable if q.passage_id not in handed[q.id]]
     described["loss"] = {
         tuning: {
             name: compare_arms(tallies, f"{tuning}.oracle", f"{tuning}.retrieved", ids, config)

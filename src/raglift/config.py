@@ -79,8 +79,8 @@ class AnswerConfig(Section):
     samples: int = Field(4, ge=1)
     temperature: float = Field(0.6, ge=0)
     top_k: int = Field(50, ge=1)
-    max_new_tokens: int = Field(96, ge=1)
-    questions_per_batch: int = Field(32, ge=1)
+    max_new_tokens: int = Field(64, ge=1)
+    questions_per_batch: int = Field(48, ge=1)
     distractors: int = Field(4, ge=1)
 
 
@@ -103,6 +103,23 @@ class CompareConfig(Section):
     split: Literal["seen", "unseen", "absent", "all"] = "seen"
     margin: float = Field(5.0, gt=0)
     confidence: float = Field(0.95, gt=0.5, lt=1)
+
+
+class JudgeConfig(Section):
+    """A language model that grades, on any OpenAI-compatible server; limits hold for a run folder as a whole."""
+
+    url: str = Field("", pattern=r"^(https?://\S+)?$")
+    model: str = ""
+    votes: int = Field(3, ge=1)
+    api_key_env: str = "OPENAI_API_KEY"
+    reply_format: Literal["json_schema", "json_object", "text"] = "json_schema"
+    reply_tokens: int = Field(300, ge=16)
+    timeout: float = Field(60.0, gt=0)
+    concurrency: int = Field(4, ge=1, le=64)
+    attempts: int = Field(4, ge=1)
+    first_wait: float = Field(1.0, ge=0)
+    max_calls: int = Field(10_000, ge=1)
+    max_tokens: int | None = Field(None, ge=1)
 
 
 class ReportConfig(Section):
@@ -133,6 +150,7 @@ class Config(Section):
     answer: AnswerConfig = AnswerConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     compare: CompareConfig = CompareConfig()
+    judge: JudgeConfig = JudgeConfig()
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="before")
@@ -166,7 +184,29 @@ def load_config(file: Path, overrides: Sequence[str] = (), **options: Any) -> Co
     config = validate_config(values, str(file))
     for arm in (*config.arms, config.compare.a, config.compare.b):
         parse_arm(arm)
+    if config.grader == "judge":
+        require_judge(config)
     return config
+
+
+def require_judge(config: Config) -> JudgeConfig:
+    """The judge's settings; InputError where its server or model is not named."""
+    for key, example in (("url", "http://localhost:8000/v1"), ("model", "the name that the server lists")):
+        if not getattr(config.judge, key):
+            raise InputError(
+                f"judge.{key}", "not set", f"for example {example}", f"--set judge.{key}=… or in experiment.yaml"
+            )
+    return config.judge
+
+
+def override_section(config: Config, section: str, overrides: Sequence[str]) -> Config:
+    """The config with `section.key=value` texts laid over it; InputError for keys of other sections."""
+    values = config.model_dump(mode="json")
+    for override in overrides:
+        if not override.strip().startswith(f"{section}."):
+            raise InputError(f"--set {override}", "a setting that this run has fixed", f"a key of '{section}'")
+        _apply_override(values, override)
+    return validate_config(values, "--set")
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from raglift.errors import InputError, suggest_name
 from raglift.records import SPLITS, Counterfactual, Example, Experiment, Passage, Question, Rubric
 
 BUNDLED = ("ml-qa-ko",)
+EXPERIMENT_FILES = ("experiment.yaml", "passages.jsonl", "train.jsonl", "questions.jsonl")
 QUESTION_KEYS = {"id", "question", "passage_id", "split", "reference", "rubric", "counterfactual"}
 RUBRIC_KEYS = {"must", "must_not", "pass", "fail", "draft"}
 
@@ -44,6 +45,31 @@ def load_experiment(folder: Path, name: str) -> Experiment:
     experiment = Experiment(name, str(folder), tuple(passages), tuple(examples), tuple(questions))
     _check_references(folder, experiment)
     return experiment
+
+
+def load_questions(source: str) -> tuple[list[Question], list[Passage]]:
+    """Questions (and passages, where known) of an experiment or of a questions.jsonl alone."""
+    file = Path(source)
+    if file.is_file():
+        return _read_records(file, parse_question), []
+    folder = find_experiment(source)
+    return (
+        _read_records(folder / "questions.jsonl", parse_question),
+        _read_records(folder / "passages.jsonl", parse_passage),
+    )
+
+
+def copy_experiment(source: str, folder: Path) -> None:
+    """A new experiment folder with the files of another; InputError when something lies there already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(str(folder), "something is there already", "a new or empty folder", "choose another name")
+    origin = find_experiment(source)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in EXPERIMENT_FILES:
+            (folder / name).write_bytes((origin / name).read_bytes())
+    except OSError as error:
+        raise InputError(str(folder), f"cannot be written ({error.strerror})", "a folder that can be written") from None
 
 
 def read_jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:

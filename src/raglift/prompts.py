@@ -3,8 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from raglift.config import PromptConfig
+from raglift.records import Retrieved
+
+
+@dataclass(frozen=True)
+class PromptContext:
+    """What a context puts into one question's prompt: texts (None: no context) and where they come from."""
+
+    texts: tuple[str, ...] | None
+    passages: tuple[Retrieved, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """One example with the passages of its prompt (None: no context)."""
+
+    question: str
+    answer: str
+    passages: tuple[str, ...] | None
 
 
 def build_prompt(settings: PromptConfig, question: str, passages: Sequence[str] | None) -> str:

@@ -111,6 +111,8 @@ class RunFolder:
         self.log = path / "answers.log"
         self.table = path / "table.csv"
         self.index = path / "index"
+        self.retriever = path / "retriever"
+        self.ranking = path / "ranking.json"
 
     def adapter(self, tuning: str, seed: int) -> Path:
         return self.path / "adapters" / f"{tuning}-seed{seed}"

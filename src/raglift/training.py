@@ -7,14 +7,13 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 
 from raglift.config import Config, PromptConfig
@@ -22,7 +21,7 @@ from raglift.errors import InputError, RunError
 from raglift.models.adapters import add_adapter, measure_logit_change, merge_adapter
 from raglift.models.loading import LoadedModel
 from raglift.progress import Bar, say, show_progress
-from raglift.prompts import build_answer, build_prompt
+from raglift.prompts import TrainingRow, build_answer, build_prompt
 from raglift.runfolder import RunFolder, append_lines, recover_lines, write_atomically
 
 CHECKPOINT_SECONDS = 60.0  # a kill loses at most this much training; saving more often costs more than it saves
@@ -30,25 +29,24 @@ IGNORED = -100  # the label that cross-entropy leaves out
 PROBE = "머신러닝"
 
 
-@dataclass(frozen=True)
-class TrainingRow:
-    """One example with the passages of its prompt (None: no context)."""
-
-    question: str
-    answer: str
-    passages: tuple[str, ...] | None
-
-
 def train_adapter(
-    folder: RunFolder, loaded: LoadedModel, config: Config, tuning: str, seed: int, rows: Sequence[TrainingRow]
+    folder: RunFolder,
+    loaded: LoadedModel,
+    config: Config,
+    tuning: str,
+    seed: int,
+    rows: Sequence[TrainingRow],
+    made_from: str,
 ) -> list[Path]:
     """Train one adapter and write it as a standard PEFT folder; resumes from its last whole checkpoint.
 
+    `made_from` is the hash of all that the adapter depends on.
     Returns the files written (adapter and training log). The base model is left without an adapter.
     Raises RunError when the loss stops being a number.
     """
     encoded = [encode_row(loaded, config.prompt, row) for row in rows]
-    checkpoints = folder.path / "checkpoints" / f"{tuning}-seed{seed}"
+    # Named by what it is made from: a checkpoint of other rows or settings is never resumed.
+    checkpoints = folder.path / "checkpoints" / f"{tuning}-seed{seed}-{made_from[:8]}"
     resume = find_checkpoint(checkpoints)
     log = folder.training_log(tuning, seed)
     keep_log_until(log, read_step(resume))
@@ -63,6 +61,7 @@ def train_adapter(
                 data_collator=RowCollator(loaded.tokenizer.pad_token_id),
                 callbacks=[StepReporter(bar, log)],
             )
+            trainer.remove_callback(PrinterCallback)
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         target = folder.adapter(tuning, seed)
         save_adapter(model, target)

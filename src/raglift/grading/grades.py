@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from raglift.datasets import dump_line, normalize_question, read_jsonl
 from raglift.errors import InputError, suggest_name
-from raglift.grading.rubric import RubricGrader
 from raglift.progress import show_progress
 from raglift.records import Answer, Experiment, Grade, Question, Rubric
 from raglift.runfolder import RunFolder, recover_lines, write_atomically
+
+
+@dataclass(frozen=True)
+class Task:
+    """One answer to grade; `rubric` replaces the question's own (a counterfactual's)."""
+
+    question: Question
+    text: str
+    rubric: Rubric | None = None
 
 
 class Grader(Protocol):
@@ -25,35 +34,72 @@ class Grader(Protocol):
         ...
 
 
-def build_rubric_grader(experiment: Experiment) -> Grader:
-    return RubricGrader(experiment.passages)
+@runtime_checkable
+class BatchGrader(Protocol):
+    """A grader that is quicker with many answers at once, and costs something."""
 
+    name: str
 
-GRADERS: dict[str, Callable[[Experiment], Grader]] = {"rubric": build_rubric_grader}
+    def grade(self, question: Question, answer_text: str, rubric: Rubric | None = None) -> Any: ...
+
+    def grade_many(self, tasks: Sequence[Task], advance: Callable[[], None]) -> list[Any]:
+        """As `grade`, in the tasks' order; calls `advance` once for each."""
+        ...
+
+    def describe_spending(self) -> dict[str, Any]:
+        """What the run folder's grading cost, for the manifest."""
+        ...
+
+    def finish(self) -> None:
+        """Called once the grades are written; raises RunError where some could not be obtained."""
+        ...
 
 
 def grade_run(folder: RunFolder, experiment: Experiment, grader: Grader, answers: Sequence[Answer]) -> list[Grade]:
     """Grade the answers and write `grades.<grader>.jsonl` in their order."""
     questions = {question.id: question for question in experiment.questions}
-    grades = []
-    with show_progress(f"grade ({grader.name})", len(answers)) as bar:
-        for answer in answers:
-            grades.append(grade_answer(grader, questions[answer.question_id], answer))
-            bar.advance()
+    tasks = [list_tasks(questions[answer.question_id], answer) for answer in answers]
+    results = iter(grade_tasks(grader, [task for group in tasks for task in group]))
+    grades = [
+        build_grade(grader.name, answer, [next(results) for _ in group])
+        for answer, group in zip(answers, tasks, strict=True)
+    ]
     write_grades(folder.grades(grader.name), grades)
+    if isinstance(grader, BatchGrader):
+        folder.update_manifest(**{grader.name: grader.describe_spending()})
+        grader.finish()
     return grades
 
 
-def grade_answer(grader: Grader, question: Question, answer: Answer) -> Grade:
-    """One verdict by the question's rubric; beside an altered passage also whom the answer follows."""
-    result = grader.grade(question, answer.text)
-    follows = ""
+def list_tasks(question: Question, answer: Answer) -> list[Task]:
+    """The question's rubric; beside an altered passage also the rubric that follows the alteration."""
+    tasks = [Task(question, answer.text)]
     if answer.arm.endswith(".counterfactual") and question.counterfactual is not None:
-        altered = grader.grade(question, answer.text, question.counterfactual.rubric)
+        tasks.append(Task(question, answer.text, question.counterfactual.rubric))
+    return tasks
+
+
+def grade_tasks(grader: Grader, tasks: Sequence[Task]) -> list[Any]:
+    """The grader's results in the tasks' order, under a progress bar."""
+    with show_progress(f"grade ({grader.name})", len(tasks)) as bar:
+        if isinstance(grader, BatchGrader):
+            return grader.grade_many(tasks, bar.advance)
+        results = []
+        for task in tasks:
+            results.append(grader.grade(task.question, task.text, task.rubric))
+            bar.advance()
+        return results
+
+
+def build_grade(name: str, answer: Answer, results: Sequence[Any]) -> Grade:
+    """The verdict by the question's rubric; a second result, by the altered passage's, tells whom the answer follows."""
+    result, follows = results[0], ""
+    if len(results) > 1:
+        altered = results[1]
         states = {altered.verdict: "passage", result.verdict: "memory"}
         follows = states.get("correct", "other") if altered.verdict != result.verdict else "other"
     reason = result.reason + (" (the answer was cut at its length limit)" if answer.truncated else "")
-    return Grade(answer.key, question.id, result.verdict, reason, grader.name, tuple(result.evidence), follows)
+    return Grade(answer.key, answer.question_id, result.verdict, reason, name, tuple(result.evidence), follows)
 
 
 def write_grades(file: Path, grades: Sequence[Grade]) -> None:

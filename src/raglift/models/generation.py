@@ -8,7 +8,7 @@ comes from its own name (seed, question, sample number), never from its place in
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,6 +28,11 @@ class Completion:
     text: str
     tokens: int
     truncated: bool
+
+
+# Called for every token that is written: (row, step, token); False ends the row, whose text stays as it is.
+# Rows count the completions of all prompts in their order. After out-of-memory a row may begin again at step 0.
+TokenWatch = Callable[[int, int, int], bool]
 
 
 class TextModel(Protocol):
@@ -50,11 +55,15 @@ class LocalModel:
         self.identity = identity
 
     def complete_prompts(
-        self, prompts: Sequence[str], noise: Sequence[Sequence[str]], decoding: AnswerConfig
+        self,
+        prompts: Sequence[str],
+        noise: Sequence[Sequence[str]],
+        decoding: AnswerConfig,
+        watch: TokenWatch | None = None,
     ) -> list[list[Completion]]:
         """Complete in one batch; on out-of-memory in two halves, whose noise stays what it was."""
         try:
-            return _complete_batch(self.loaded, prompts, noise, decoding)
+            return _complete_batch(self.loaded, prompts, noise, decoding, watch)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -66,8 +75,10 @@ class LocalModel:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         half = len(prompts) // 2
-        return self.complete_prompts(prompts[:half], noise[:half], decoding) + self.complete_prompts(
-            prompts[half:], noise[half:], decoding
+        rows = sum(map(len, noise[:half]))
+        later: TokenWatch | None = watch and (lambda row, step, token: watch(row + rows, step, token))
+        return self.complete_prompts(prompts[:half], noise[:half], decoding, watch) + self.complete_prompts(
+            prompts[half:], noise[half:], decoding, later
         )
 
 
@@ -94,7 +105,11 @@ def choose_tokens(logits: torch.Tensor, uniform: torch.Tensor, decoding: AnswerC
 
 @torch.inference_mode()
 def _complete_batch(
-    loaded: LoadedModel, prompts: Sequence[str], noise: Sequence[Sequence[str]], decoding: AnswerConfig
+    loaded: LoadedModel,
+    prompts: Sequence[str],
+    noise: Sequence[Sequence[str]],
+    decoding: AnswerConfig,
+    watch: TokenWatch | None = None,
 ) -> list[list[Completion]]:
     model, device = loaded.model, loaded.device
     counts = torch.tensor([len(names) for names in noise], device=device)
@@ -120,6 +135,12 @@ def _complete_batch(
                 ended[row] = True
             else:
                 written[row].append(token)
+        if watch is not None:
+            going = [
+                at_end or watch(row, step, token)
+                for row, token, at_end in zip(alive.tolist(), tokens.tolist(), is_end.tolist(), strict=True)
+            ]
+            is_end = is_end | ~torch.tensor(going, device=device)
         if bool(is_end.all()) or step + 1 == decoding.max_new_tokens:
             break
         if bool(is_end.any()):

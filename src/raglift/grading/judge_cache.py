@@ -1,0 +1,116 @@
+"""Every call to a judge in `judge.jsonl` of the run folder, written before it is used: nothing is paid for twice."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import defaultdict
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from raglift.runfolder import append_lines, explain_disk_errors, recover_lines
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call. `request` hashes all that was asked but the code; `error` is set where no reply came.
+
+    `raw` is the judge's text as it came (of a failed call what the server sent instead).
+    """
+
+    request: str
+    vote: int
+    code: str
+    raw: str
+    error: str = ""
+    finish: str = ""
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+    seconds: float = 0.0
+    time: str = ""
+
+
+@dataclass(frozen=True)
+class Spending:
+    """Calls (with those that failed), tokens in and out, and seconds of waiting for replies, summed over calls."""
+
+    calls: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.reply_tokens
+
+    def add(self, call: Call) -> Spending:
+        return Spending(
+            self.calls + 1,
+            self.failed + bool(call.error),
+            self.prompt_tokens + call.prompt_tokens,
+            self.reply_tokens + call.reply_tokens,
+            self.seconds + call.seconds,
+        )
+
+
+class CallLog:
+    """The calls of a run folder. Safe for threads; a process killed while writing loses at most its last line.
+
+    `spent` counts all calls of the folder, `spent_now` those of this object.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.spent = self.spent_now = Spending()
+        self._replies: dict[tuple[str, int], list[Call]] = defaultdict(list)
+        self._lock = threading.Lock()
+        self._reserved = 0
+        _close_torn_line(file)
+        known = {field.name for field in fields(Call)}
+        for row in recover_lines(file):
+            if {"request", "vote", "code", "raw"} <= row.keys():
+                self._count(Call(**{key: value for key, value in row.items() if key in known}))
+
+    def list_replies(self, request: str, vote: int) -> list[Call]:
+        """The replies that this vote already got, readable or not, oldest first."""
+        with self._lock:
+            return list(self._replies[request, vote])
+
+    def reserve(self, max_calls: int, max_tokens: int | None) -> str:
+        """'' and one call set aside, or why no call is left. `record` uses it up."""
+        with self._lock:
+            if self.spent.calls + self._reserved >= max_calls:
+                return f"the limit judge.max_calls={max_calls} is reached"
+            if max_tokens is not None and self.spent.tokens >= max_tokens:
+                return f"the limit judge.max_tokens={max_tokens} is reached ({self.spent.tokens} spent)"
+            self._reserved += 1
+            return ""
+
+    def record(self, call: Call) -> None:
+        """Write a reserved call to the disk, then count it."""
+        with self._lock:
+            append_lines(self.file, [asdict(call)])
+            self._reserved -= 1
+            self.spent_now = self.spent_now.add(call)
+            self._count(call)
+
+    def describe(self) -> dict[str, Any]:
+        """What this folder's calls cost, as plain values."""
+        return {**asdict(self.spent), "seconds": round(self.spent.seconds, 1)}
+
+    def _count(self, call: Call) -> None:
+        self.spent = self.spent.add(call)
+        if not call.error:
+            self._replies[call.request, call.vote].append(call)
+
+
+def _close_torn_line(file: Path) -> None:
+    """End a line that a killed process left open, or the next call would be lost with it."""
+    if not file.exists() or file.stat().st_size == 0:
+        return
+    with explain_disk_errors(file), file.open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        if stream.read(1) != b"\n":
+            stream.write(b"\n")

@@ -1,0 +1,179 @@
+"""The `check` stage: what would spoil a run, found before hours are spent on it; it writes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raglift.config import Config
+from raglift.errors import InputError
+from raglift.grading.rubric import RubricGrader, check_rubric, title_of
+from raglift.prompts import build_answer, build_prompt
+from raglift.records import Arm, Experiment, Question, Rubric
+from raglift.statistics.power import detectable_lift, questions_needed
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a run of this experiment can tell, before it is made; lifts in points."""
+
+    passages: int
+    examples: int
+    questions: dict[str, int]
+    arms: tuple[str, ...]
+    answers: int
+    headline: str
+    detectable_lift: float | None
+    questions_for_ten_points: int | None
+    draft_rubrics: int
+
+
+def check_experiment(experiment: Experiment, config: Config) -> None:
+    """Everything that can be checked without a model; InputError for the first problem."""
+    check_arms(experiment, config)
+    check_rubrics(experiment)
+
+
+def check_arms(experiment: Experiment, config: Config) -> None:
+    """Each arm must find questions it can be asked, the headline's arms must be run and have questions."""
+    arms = config.list_arms()
+    counts = Counter(question.split for question in experiment.questions)
+    for name in (config.compare.a, config.compare.b):
+        if name not in {str(arm) for arm in arms}:
+            raise InputError(
+                f"compare: {name}",
+                "not among the arms of this run",
+                "a headline between two arms that are run",
+                f"add {name} to arms, or set compare.a and compare.b",
+            )
+    split = config.compare.split
+    if split != "all" and not counts[split]:
+        raise InputError(
+            f"compare.split: {split}",
+            f"no questions in this split (there are {dict(counts)})",
+            "a split with questions",
+            "set compare.split or add questions to questions.jsonl",
+        )
+    for arm in arms:
+        check_arm_has_questions(arm, experiment)
+
+
+def check_arm_has_questions(arm: Arm, experiment: Experiment) -> None:
+    """InputError when no question can be asked in the arm."""
+    if arm.context == "counterfactual" and not any(q.counterfactual for q in experiment.questions):
+        raise InputError(
+            f"arm '{arm}'",
+            "no question has a counterfactual passage",
+            "at least one `counterfactual` in questions.jsonl",
+            "add some, or leave the arm out",
+        )
+    if arm.context in ("oracle", "distractor") and all(q.split == "absent" for q in experiment.questions):
+        raise InputError(f"arm '{arm}'", "no question has a passage that answers it", "seen or unseen questions")
+    if arm.context in ("distractor", "irrelevant") and len(experiment.passages) < 2:
+        raise InputError(f"arm '{arm}'", "a single passage in the knowledge base", "at least two passages")
+
+
+def check_rubrics(experiment: Experiment) -> None:
+    """InputError for the first rubric that disagrees with its own examples."""
+    grader = RubricGrader(experiment.passages)
+    for question in experiment.questions:
+        for name, rubric in list_rubrics(question):
+            problems = check_rubric(rubric, question.question, find_title(experiment, question), grader.table)
+            if problems:
+                raise InputError(
+                    f"{experiment.folder}/questions.jsonl: question '{question.id}': {name}",
+                    problems[0],
+                    "a rubric that agrees with its own pass and fail examples",
+                    "mend the pattern or the example; docs/rubrics.md has the language",
+                )
+
+
+def list_rubrics(question: Question) -> list[tuple[str, Rubric]]:
+    """The rubrics of a question with their names in the file."""
+    rubrics = [("rubric", question.rubric)]
+    if question.counterfactual is not None:
+        rubrics.append(("counterfactual.rubric", question.counterfactual.rubric))
+    return rubrics
+
+
+def find_title(experiment: Experiment, question: Question) -> str:
+    """The title of the question's passage, '' without one."""
+    return "" if question.passage_id is None else title_of(experiment.passage_by_id[question.passage_id].text)
+
+
+def check_tokenizer(tokenizer: Any, window: int, config: Config, experiment: Experiment) -> None:
+    """Prompt and end token survive the tokenizer, and the longest prompt fits the model's window.
+
+    Args:
+        tokenizer: the model's.
+        window: tokens that the model can see at once.
+    """
+    longest, where = 0, ""
+    for question in experiment.questions:
+        texts = [question.counterfactual.text] if question.counterfactual else []
+        if question.passage_id is not None:
+            texts.append(experiment.passage_by_id[question.passage_id].text)
+        prompt = build_prompt(config.prompt, question.question, [max(texts, key=len)] if texts else [])
+        ids = tokenizer(prompt).input_ids
+        check_round_trip(tokenizer, prompt, ids, question.id)
+        if len(ids) > longest:
+            longest, where = len(ids), question.id
+    for example in experiment.examples:
+        ids = tokenizer(build_answer(example.answer), add_special_tokens=False).input_ids
+        check_round_trip(tokenizer, example.answer, ids, f"the training answer to '{example.question}'")
+    needed = longest + config.answer.max_new_tokens
+    if needed > window:
+        raise InputError(
+            f"question '{where}'",
+            f"its prompt and answer need {needed} tokens",
+            f"at most {window}, the model's window",
+            "shorten the passage, lower answer.max_new_tokens or choose another model",
+        )
+    check_end_token(tokenizer)
+
+
+def check_round_trip(tokenizer: Any, text: str, ids: Sequence[int], name: str) -> None:
+    """InputError when a text does not come back out of the tokenizer: the model would learn another text."""
+    back = tokenizer.decode(ids, skip_special_tokens=True)
+    if "".join(back.split()) != "".join(text.split()):
+        raise InputError(
+            f"prompt of {name}",
+            f"the tokenizer gives back {back[:80]!r}",
+            f"the text that went in, {text[:80]!r}",
+            "choose a model whose tokenizer knows these letters",
+        )
+
+
+def check_end_token(tokenizer: Any) -> None:
+    """InputError when the end token's text does not become that one token: answers would never end."""
+    end = tokenizer.eos_token_id
+    if end is None or tokenizer(tokenizer.eos_token, add_special_tokens=False).input_ids != [end]:
+        raise InputError("tokenizer", "its end token does not survive as one token", "a tokenizer with an end token")
+
+
+def describe_outlook(experiment: Experiment, config: Config) -> Outlook:
+    """Sizes and statistical power of the run to come."""
+    counts = Counter(question.split for question in experiment.questions)
+    split = config.compare.split
+    headline = counts["seen"] + counts["unseen"] if split == "all" else counts[split]
+    arms = config.list_arms()
+    asked = sum(
+        sum(q.counterfactual is not None for q in experiment.questions)
+        if arm.context == "counterfactual"
+        else len(experiment.questions)
+        for arm in arms
+    )
+    samples, seeds = config.answer.samples, config.seeds
+    return Outlook(
+        passages=len(experiment.passages),
+        examples=len(experiment.examples),
+        questions=dict(counts),
+        arms=tuple(str(arm) for arm in arms),
+        answers=asked * samples * seeds,
+        headline=f"{config.compare.a} → {config.compare.b} on {headline} {split} questions",
+        detectable_lift=detectable_lift(headline, samples, seeds=seeds),
+        questions_for_ten_points=questions_needed(10.0, samples, seeds=seeds),
+        draft_rubrics=sum(question.rubric.draft for question in experiment.questions),
+    )

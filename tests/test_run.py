@@ -1,0 +1,155 @@
+"""Whole runs on the tiny model: what is written, resumed, redone and refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from raglift.answering import read_answers
+from raglift.errors import InputError
+from raglift.experiment import Run, open_run, reopen_run, run_experiment
+from raglift.grading.grades import read_grades
+from raglift.runfolder import recover_lines
+
+TIMES = ("seconds",)
+
+
+def run_tiny(experiment: Path, folder: Path, *overrides: str, **options: object) -> Run:
+    run = open_run(str(experiment), folder, overrides, **options)
+    run_experiment(run)
+    return run
+
+
+def read_rows_without_times(file: Path) -> list[dict]:
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in recover_lines(file)]
+
+
+def test_run_writes_every_artifact_and_a_complete_comparison(tiny_experiment: Path, tmp_path: Path) -> None:
+    run = run_tiny(tiny_experiment, tmp_path / "run")
+    for name in ("answers.jsonl", "grades.rubric.jsonl", "comparison.json", "report.md", "report.html", "table.csv"):
+        assert (run.folder.path / name).stat().st_size > 0, name
+    assert (run.folder.adapter("sft", 0) / "adapter_model.safetensors").exists()
+    comparison = json.loads(run.folder.comparison.read_text())
+    assert {"a", "b", "lift", "ci95", "p_value", "test", "verdict", "minimum_detectable_lift"} <= set(comparison)
+    assert comparison["a"]["arm"] == "sft.none"
+    assert set(comparison["arms"]) == {"base.none", "base.oracle", "sft.none", "rag-sft.oracle"}
+    answers = read_answers(run.folder, run.plan())
+    assert len(answers) == 4 * 6 * 2
+    assert set(read_grades(run.folder.grades("rubric"))) == {answer.key for answer in answers}
+
+
+def test_noise_and_prompt_differ_between_arms_only_by_the_passage(tiny_experiment: Path, tmp_path: Path) -> None:
+    run = run_tiny(tiny_experiment, tmp_path / "run")
+    planned = [answer for batch in run.plan() for answer in batch.answers]
+    noise = {}
+    for answer in planned:
+        noise.setdefault((answer.question_id, answer.sample), set()).add(answer.noise)
+    assert all(len(names) == 1 for names in noise.values())
+    absent = [answer.prompt for answer in planned if answer.question_id == "q-absent" and str(answer.arm) == "base.oracle"]
+    assert all(run.config.prompt.not_found in prompt for prompt in absent)
+
+
+def test_second_run_does_nothing_again(tiny_experiment: Path, tmp_path: Path) -> None:
+    run = run_tiny(tiny_experiment, tmp_path / "run")
+    adapter = run.folder.adapter("sft", 0) / "adapter_model.safetensors"
+    before = adapter.stat().st_mtime_ns, run.folder.answers.stat().st_mtime_ns
+    run_tiny(tiny_experiment, tmp_path / "run")
+    assert (adapter.stat().st_mtime_ns, run.folder.answers.stat().st_mtime_ns) == before
+
+
+def test_changed_question_reruns_its_own_answers_only(tiny_experiment: Path, tmp_path: Path, edit_rows) -> None:
+    run = run_tiny(tiny_experiment, tmp_path / "run")
+    before = {row["key"]: row for row in recover_lines(run.folder.answers)}
+
+    def reword(rows: list[dict]) -> None:
+        rows[0]["question"] = "리콜이란 게 뭐야?"
+
+    edit_rows(tiny_experiment / "questions.jsonl", reword)
+    again = run_tiny(tiny_experiment, tmp_path / "run")
+    after = {answer.key: answer for answer in read_answers(again.folder, again.plan())}
+    new = [answer for key, answer in after.items() if key not in before]
+    assert {answer.question_id for answer in new} == {"q-recall"}
+    assert len(new) == 4 * 2
+    kept = {key for key in after if key in before}
+    rows = {row["key"]: row for row in recover_lines(again.folder.answers)}
+    assert all(rows[key] == before[key] for key in kept)
+    assert set(read_grades(again.folder.grades("rubric"))) == set(after), "answers no longer planned are not graded"
+
+
+def test_torn_answers_are_done_again_and_end_the_same(tiny_experiment: Path, tmp_path: Path) -> None:
+    run = run_tiny(tiny_experiment, tmp_path / "run")
+    whole = read_rows_without_times(run.folder.answers)
+    comparison = run.folder.comparison.read_text()
+    data = run.folder.answers.read_bytes()
+    run.folder.answers.write_bytes(data[: len(data) * 2 // 3])
+    run_tiny(tiny_experiment, tmp_path / "run")
+    assert read_rows_without_times(run.folder.answers) == whole
+    assert run.folder.comparison.read_text() == comparison
+
+
+def test_damaged_adapter_is_noticed_and_trained_again(tiny_experiment: Path, tmp_path: Path, capfd) -> None:
+    run = run_tiny(tiny_experiment, tmp_path / "run")
+    weights = run.folder.adapter("rag-sft", 0) / "adapter_model.safetensors"
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    run_tiny(tiny_experiment, tmp_path / "run")
+    assert weights.read_bytes() == good, "training is deterministic"
+    assert "damaged" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("moment", [0.3, 0.6, 0.9])
+def test_killed_run_ends_like_the_undisturbed_one(tiny_experiment: Path, tmp_path: Path, moment: float) -> None:
+    command = [sys.executable, "-m", "raglift", "run", str(tiny_experiment), "--json", "--run"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    started = time.monotonic()
+    calm = subprocess.run([*command, str(tmp_path / "calm")], env=environment, capture_output=True, text=True, check=True)
+    seconds = time.monotonic() - started
+    process = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    time.sleep(seconds * moment)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    resumed = subprocess.run([*command, str(tmp_path / "killed")], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(resumed.stdout) == json.loads(calm.stdout)
+    killed, undisturbed = (read_rows_without_times(tmp_path / name / "answers.jsonl") for name in ("killed", "calm"))
+    assert killed == undisturbed
+
+
+def test_two_processes_on_one_run_folder_are_refused(tiny_experiment: Path, tmp_path: Path) -> None:
+    run = open_run(str(tiny_experiment), tmp_path / "run")
+    with run.folder.hold_lock():
+        done = subprocess.run(
+            [sys.executable, "-m", "raglift", "run", str(tiny_experiment), "--run", str(tmp_path / "run")],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert f"process {os.getpid()}" in done.stderr
+
+
+def test_run_folder_of_another_experiment_is_refused(tiny_experiment: Path, tmp_path: Path) -> None:
+    open_run(str(tiny_experiment), tmp_path / "run")
+    config = tiny_experiment / "experiment.yaml"
+    config.write_text(config.read_text().replace("name: tiny", "name: other"))
+    with pytest.raises(InputError, match="a run of experiment 'tiny'"):
+        open_run(str(tiny_experiment), tmp_path / "run")
+
+
+def test_stage_commands_reopen_the_run(tiny_experiment: Path, tmp_path: Path) -> None:
+    run_tiny(tiny_experiment, tmp_path / "run")
+    again = reopen_run(tmp_path / "run")
+    assert again.config.model_dump() == open_run(str(tiny_experiment), tmp_path / "run").config.model_dump()
+
+
+def test_whole_grid_runs(tiny_experiment: Path, tmp_path: Path) -> None:
+    run = run_tiny(tiny_experiment, tmp_path / "run", "answer.samples=1", "answer.distractors=2", arms="all", seeds=2)
+    comparison = json.loads(run.folder.comparison.read_text())
+    assert len(comparison["arms"]) == 15, "counterfactual arms have no accuracy"
+    assert comparison["seeds"] == [0, 1]
+    assert set(comparison["behaviour"]["counterfactual"]) == {f"{t}.counterfactual" for t in ("base", "sft", "rag-sft")}
+    assert comparison["retrieval"]["hit_at_3"]["value"] >= comparison["retrieval"]["hit_at_1"]["value"]
