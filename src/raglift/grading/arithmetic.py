@@ -136,7 +136,7 @@ def _token_pattern(table: TermTable) -> re.Pattern[str]:
         ("total", rf"(?:전체|모든|총|total|all){things}"),
         ("item", rf"(?:원래|각각의|각|원본|개별|기존|해당|관측)의?(?:{data}|값)(?:값|포인트)?|{data}(?:값|포인트)?"),
         ("filler", sign["count"]),
-        ("name", rf"[a-z]*-?score|{sign['min']}-?{sign['max']}"),
+        ("name", rf"[a-z]-?{sign['score']}|{sign['min']}-?{sign['max']}"),
         ("twice", "두배|2배"),
         ("number", r"[0-9]+(?:\.[0-9]+)?"),
         ("root", sign["square-root"]),
