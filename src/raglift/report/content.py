@@ -12,6 +12,7 @@ from typing import Any
 
 from raglift.config import Config
 from raglift.errors import InputError, RunError
+from raglift.grading.grades import read_grades
 from raglift.records import SPLITS, Experiment, Question
 from raglift.report.reasons import name_kind
 from raglift.report.sanitization import clean_line, clean_values
@@ -180,8 +181,9 @@ def hash_data(experiment: Experiment) -> dict[str, str]:
 
 def _read_grades(folder: RunFolder, grader: str) -> dict[Any, dict[str, Any]]:
     """Grades by key. The rubric grades every planned answer: what another grader left out is unscored."""
-    rows = [{**row, "verdict": "unscored", "reason": ""} for row in recover_lines(folder.grades("rubric"))]
-    return {row.get("key"): row for row in (*rows, *recover_lines(folder.grades(grader)))}
+    planned = recover_lines(folder.grades("rubric"))
+    left_out = {row.get("key"): {**row, "verdict": "unscored", "reason": ""} for row in planned}
+    return {**left_out, **{key: asdict(grade) for key, grade in read_grades(folder.grades(grader)).items()}}
 
 
 def _read_answers(
