@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from raglift.errors import InputError, RagliftError, suggest_name
+from raglift.errors import InputError, Interruption, RagliftError, suggest_name
 from raglift.progress import say
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def answer(run_dir: RUN_DIR) -> None:
 
 
 @app.command()
-def grade(  # noqa: PLR0913  the contract's options
+def grade(
     run_dir: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
     grader: Annotated[str | None, typer.Option(help="rubric or judge [default: the run's own].")] = None,
     answers: Annotated[Path | None, typer.Option(help="Answers from anywhere, JSONL.")] = None,
@@ -166,6 +166,45 @@ def grade_run_folder(run_dir: Path, grader: str | None, overrides: list[str]) ->
         raise InputError(f"--grader {grader}", "no such grader", " or ".join(GRADERS), fix)
     opened = run_stage(run_dir, lambda run: grade_answers(run, grader), overrides)
     typer.echo(f"grades: {opened.folder.grades(grader or opened.config.grader)}")
+
+
+@app.command()
+def review(  # noqa: PLR0913  one option each for who, what and where
+    run_dir: RUN_DIR,
+    reviewer: Annotated[str, typer.Option(metavar="NAME", help="Who grades [default: your user name].")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Every arm and split, not only what is compared.")] = False,
+    sample: Annotated[bool, typer.Option("--sample", help="A random part of what is compared, as many as needed.")] = False,
+    labels: Annotated[int | None, typer.Option(min=1, help="Answers in the sample.")] = None,
+    export: Annotated[Path | None, typer.Option(metavar="F.csv", help="Write a table for spreadsheets.")] = None,
+    import_from: Annotated[Path | None, typer.Option("--import", metavar="F.csv", help="Read it back.")] = None,
+    language: Annotated[str | None, typer.Option(help="ko or en [default: the report's].")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+) -> None:
+    """Grade answers by hand, blind, in a local web page; saved at once, resumed by the same command.
+
+    Examples:
+
+      raglift review runs/ml-qa-ko --reviewer kim
+
+      raglift review runs/ml-qa-ko --reviewer lee --export lee.csv
+    """
+    from raglift.experiment import reopen_run
+    from raglift.grading.review import ReviewChoice, describe_end, exchange_tables, open_review, serve_review
+
+    if language not in (None, "ko", "en"):
+        raise InputError("--language", repr(language), "ko or en")
+    if (everything and sample) or (labels is not None and not sample):
+        found = "--all and --sample" if everything and sample else "--labels without --sample"
+        raise InputError("review", found, "--all, or --sample with or without --labels, or neither")
+    opened = reopen_run(run_dir)
+    choice = ReviewChoice(reviewer, "sample" if sample else "all" if everything else "compared", labels)
+    reviewed = open_review(opened.folder, opened.experiment, opened.config, choice)
+    if export is not None or import_from is not None:
+        for line in exchange_tables(reviewed, export, import_from):
+            typer.echo(line)
+        return
+    serve_review(reviewed, language or opened.config.report.language, port, typer.echo)
+    typer.echo(describe_end(opened.folder, reviewed, ["raglift", *sys.argv[1:]]))
 
 
 @app.command()
@@ -238,6 +277,64 @@ def init(
     typer.echo(f"experiment: {folder}\nnext: edit its files, then: raglift check {folder}")
 
 
+@app.command()
+def ask(
+    run_dir: RUN_DIR,
+    question: Annotated[str | None, typer.Argument(help="The question; without one, a conversation begins.")] = None,
+    arm: Annotated[str | None, typer.Option(help="The arm to ask [default: the headline's second].")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="A second arm beside it.")] = False,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="Passages a question.")] = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Ask a run's model a question of your own; its passages are searched as in the run.
+
+    Examples:
+
+      raglift ask runs/ml-qa-ko "재현율이 뭐야?" --compare
+
+      raglift ask runs/ml-qa-ko --arm sft.none
+    """
+    from raglift.ask import Asker
+    from raglift.dialogue import Dialogue, answer_as_json, answer_in_terminal, hold_conversation
+    from raglift.experiment import reopen_run
+
+    if question is None and as_json:
+        raise InputError("ask --json", "no question", 'raglift ask RUN_DIR "a question" --json')
+    opened = reopen_run(run_dir)
+    asker = Asker(opened.experiment, opened.config, opened.contexts, opened.models)
+    dialogue = Dialogue(asker, asker.choose_arm(arm), compare, k)
+    if question is None:
+        hold_conversation(dialogue)
+    elif as_json:
+        print_json(answer_as_json(dialogue, question))
+    else:
+        answer_in_terminal(dialogue, question)
+
+
+@app.command()
+def serve(
+    run_dir: RUN_DIR,
+    host: Annotated[str, typer.Option(help="The address to listen on; others than this machine need a key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    api_key_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The environment variable that holds the API key.")
+    ] = None,
+    rate: Annotated[int, typer.Option(min=0, help="Requests a minute for each client, 0: no limit.")] = 1200,
+    queue: Annotated[int, typer.Option(min=1, help="Answers that may wait; beyond, requests get status 429.")] = 256,
+) -> None:
+    """Serve a run's arms to OpenAI clients, with a web page to chat on.
+
+    Example: raglift serve runs/ml-qa-ko
+    """
+    from raglift.ask import Asker
+    from raglift.experiment import reopen_run
+    from raglift.serve.server import ServerOptions, serve_run
+
+    options = ServerOptions(host, port, api_key_env, rate, queue)
+    opened = reopen_run(run_dir)
+    serve_run(Asker(opened.experiment, opened.config, opened.contexts, opened.models), opened.folder, options)
+
+
 def run_stage(run_dir: Path, stage: Any, judge_overrides: Sequence[str] = ()) -> Run:
     """Reopen a run and do one stage under its lock."""
     from raglift.experiment import reopen_run
@@ -255,7 +352,7 @@ def print_json(value: dict[str, Any]) -> None:
 
 def stop_politely(signum: int, frame: Any) -> NoReturn:
     """SIGTERM ends like Ctrl-C: files are whole, the same command goes on."""
-    raise KeyboardInterrupt
+    raise Interruption
 
 
 def main() -> None:
@@ -263,7 +360,8 @@ def main() -> None:
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
-    signal.signal(signal.SIGTERM, stop_politely)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop_politely)
     try:
         app()
     except RagliftError as error:
@@ -271,7 +369,7 @@ def main() -> None:
             traceback.print_exc()
         say(f"error: {error}")
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
+    except Interruption:
         say("stopped; what is finished is kept. To go on, give the same command again: " + " ".join(sys.argv))
         sys.exit(130)
     except BrokenPipeError:
