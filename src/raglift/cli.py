@@ -169,11 +169,11 @@ def grade_run_folder(run_dir: Path, grader: str | None, overrides: list[str]) ->
 
 
 @app.command()
-def review(  # noqa: PLR0913  one option each for who, what and where
+def review(  # noqa: PLR0917  an option each for who, what and where
     run_dir: RUN_DIR,
     reviewer: Annotated[str, typer.Option(metavar="NAME", help="Who grades [default: your user name].")] = "",
     everything: Annotated[bool, typer.Option("--all", help="Every arm and split, not only what is compared.")] = False,
-    sample: Annotated[bool, typer.Option("--sample", help="A random part of what is compared, as many as needed.")] = False,
+    sample: Annotated[bool, typer.Option("--sample", help="A random part of it, as many as needed.")] = False,
     labels: Annotated[int | None, typer.Option(min=1, help="Answers in the sample.")] = None,
     export: Annotated[Path | None, typer.Option(metavar="F.csv", help="Write a table for spreadsheets.")] = None,
     import_from: Annotated[Path | None, typer.Option("--import", metavar="F.csv", help="Read it back.")] = None,

@@ -92,7 +92,7 @@ def grade_tasks(grader: Grader, tasks: Sequence[Task]) -> list[Any]:
 
 
 def build_grade(name: str, answer: Answer, results: Sequence[Any]) -> Grade:
-    """The verdict by the question's rubric; a second result, by the altered passage's, tells whom the answer follows."""
+    """The verdict by the question's rubric; a second, by the altered passage's, tells whom the answer follows."""
     result, follows = results[0], ""
     if len(results) > 1:
         altered = results[1]
@@ -108,14 +108,32 @@ def write_grades(file: Path, grades: Sequence[Grade]) -> None:
 
 
 def read_grades(file: Path) -> dict[str, Grade]:
-    """Grades by answer key; of several rows for one key the last counts (a correction follows what it corrects)."""
-    known = {field.name for field in dataclasses.fields(Grade)}
-    grades = {}
+    """Grades by answer key; of an author's rows for a key the last counts, of several authors the majority."""
+    latest: dict[str, dict[str, dict[str, Any]]] = {}
     for row in recover_lines(file):
         if "key" in row:
-            values = {key: value for key, value in row.items() if key in known}
-            grades[row["key"]] = Grade(**{**values, "evidence": tuple(values.get("evidence", ()))})
-    return grades
+            latest.setdefault(row["key"], {})[str(row.get("author", ""))] = row
+    return {key: settle_grade(list(by_author.values())) for key, by_author in latest.items()}
+
+
+def settle_grade(rows: Sequence[dict[str, Any]]) -> Grade:
+    """One grade of one row for each author. Those who left it unscored have no vote; a tie is unscored."""
+    known = {field.name for field in dataclasses.fields(Grade)}
+    scored = [row for row in rows if row["verdict"] != "unscored"]
+    first = (scored or rows)[0]
+    grade = Grade(**{**{key: first[key] for key in known & first.keys()}, "evidence": tuple(first.get("evidence", ()))})
+    if len(scored) < 2:
+        return grade
+    votes = sum(1 if row["verdict"] == "correct" else -1 for row in scored)
+    said = ", ".join(f"{row.get('author', '')}: {row['verdict']}" for row in scored)
+    notes = "; ".join(f"{row.get('author', '')}: {row['reason']}" for row in scored if row.get("reason"))
+    agreed = all(row["verdict"] == first["verdict"] for row in scored)
+    return dataclasses.replace(
+        grade,
+        verdict="correct" if votes > 0 else "incorrect" if votes < 0 else "unscored",
+        reason=notes if agreed else f"reviewers differ ({said})" + (f"; {notes}" if notes else ""),
+        grader=grade.grader.partition(":")[0],
+    )
 
 
 def grade_file(answers: Path, questions: Sequence[Question], grader: Grader, out: Path) -> dict[str, int]:

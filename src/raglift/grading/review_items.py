@@ -49,7 +49,9 @@ def read_reviewable(folder: RunFolder, experiment: Experiment) -> list[Answer]:
         if place not in chosen or rank(answer) > rank(chosen[place]):
             chosen[place] = answer
     if not chosen:
-        raise InputError(str(folder.answers), "no answers to grade", "a run with answers", f"raglift answer {folder.path}")
+        raise InputError(
+            str(folder.answers), "no answers to grade", "a run with answers", f"raglift answer {folder.path}"
+        )
     return list(chosen.values())
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raglift.errors import InputError
-from raglift.grading.review import LONGEST_NOTE, Review, clean_note
+from raglift.grading.review_state import LONGEST_NOTE, Review, clean_note
 from raglift.records import Verdict
 from raglift.report.sanitization import clean_cell
 from raglift.runfolder import write_atomically
