@@ -16,6 +16,10 @@ class RagliftError(Exception):
     exit_status = 1
 
 
+class Interruption(BaseException):
+    """Ctrl-C or SIGTERM. Not KeyboardInterrupt, which the command line library would end in its own words."""
+
+
 class RunError(RagliftError):
     """The run failed though its input was right (exit status 1)."""
 
