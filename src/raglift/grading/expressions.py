@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import re2
@@ -177,7 +178,7 @@ def _translate(expression: str, source: str, table: TermTable | None) -> _Transl
         elif token.startswith(("\\", "(?", "{")) or token in "()|?*+.^$":
             piece = token
         else:
-            read = _SPECIAL.sub(r"\\\1", read_text(token, table).text if table else plain_letters(token))
+            read = _read_literal(token, table)
             ends_in_term = bool(table) and read[-1:] in (table.term_of if table else "")
             only = only or (ends_in_term and bool(_QUANTIFIER.match(following)))
             spelled = spelled or bool(table and any(letter in table.term_of for letter in read))
@@ -186,6 +187,13 @@ def _translate(expression: str, source: str, table: TermTable | None) -> _Transl
     return _Translation("".join(pieces), braces, spelled, only and not braces)
 
 
+@lru_cache(maxsize=8192)
+def _read_literal(token: str, table: TermTable | None) -> str:
+    """Literal letters, escaped; over signs, terms are signs."""
+    return _SPECIAL.sub(r"\\\1", read_text(token, table).text if table else plain_letters(token))
+
+
+@lru_cache(maxsize=1024)
 def _translate_braces(token: str, source: str, table: TermTable | None) -> str:
     if table is None:
         return _SPECIAL.sub(r"\\\1", token)
