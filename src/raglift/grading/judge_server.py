@@ -98,7 +98,9 @@ class JudgeServer:
                 if time.monotonic() > deadline:
                     raise CallFailedError(f"no whole reply within {self.settings.timeout:g} s (judge.timeout)")
                 if len(data) > LARGEST_REPLY:
-                    raise CallFailedError(f"a reply of more than {LARGEST_REPLY} bytes", _shorten(data.decode("latin-1")))
+                    raise CallFailedError(
+                        f"a reply of more than {LARGEST_REPLY} bytes", _shorten(data.decode("latin-1"))
+                    )
         except CallFailedError:
             raise
         except Exception as error:  # the transport's own errors, which the client does not wrap here
