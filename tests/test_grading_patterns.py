@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from raglift.errors import InputError
+from raglift.grading.normalization import read_letters
 from raglift.grading.patterns import compile_pattern
 from raglift.grading.reading import read_text
-from raglift.grading.terms import find_terms, load_terms
+from raglift.grading.terms import load_terms
 from raglift.records import Passage
 
 
@@ -237,7 +238,8 @@ def test_unreadable_pattern_is_the_users_error(pattern: str) -> None:
     ],
 )
 def test_terms(text: str, terms: list[str]) -> None:
-    assert find_terms(text) == terms
+    table = load_terms()
+    assert [table.term_of[mention.sign] for mention in table.find_mentions(read_letters(text))] == terms
 
 
 def test_passages_teach_names_unless_ambiguous() -> None:

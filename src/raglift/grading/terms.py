@@ -21,7 +21,7 @@ from importlib import resources
 from itertools import product
 from operator import add
 
-from raglift.grading.normalization import Letters, plain_letters, read_letters
+from raglift.grading.normalization import Letters, plain_letters
 from raglift.records import Passage
 
 FIRST_SIGN = 0xE000
@@ -230,9 +230,3 @@ def load_terms() -> TermTable:
     """The shipped table (terms.json beside this file)."""
     shipped = json.loads((resources.files("raglift.grading") / "terms.json").read_text(encoding="utf-8"))
     return TermTable(shipped["terms"], shipped["families"], shipped["compounds"])
-
-
-def find_terms(text: str, table: TermTable | None = None) -> list[str]:
-    """The canonical names of the terms in `text`, in order."""
-    table = table or load_terms()
-    return [table.term_of[mention.sign] for mention in table.find_mentions(read_letters(text))]
