@@ -24,8 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Does RAG lift my fine-tuned model, on my own questions, and by how much?\n\n"
-    "Example: raglift run ml-qa-ko",
+    help="Does RAG lift my fine-tuned model, on my own questions, and by how much?\n\nExample: raglift run ml-qa-ko",
 )
 
 EXPERIMENT = Annotated[str, typer.Argument(help="An experiment folder, or a bundled name such as ml-qa-ko.")]
@@ -169,7 +168,7 @@ def grade_run_folder(run_dir: Path, grader: str | None, overrides: list[str]) ->
 
 
 @app.command()
-def review(  # noqa: PLR0917  an option each for who, what and where
+def review(  # noqa: PLR0913, PLR0917  an option each for who, what and where
     run_dir: RUN_DIR,
     reviewer: Annotated[str, typer.Option(metavar="NAME", help="Who grades [default: your user name].")] = "",
     everything: Annotated[bool, typer.Option("--all", help="Every arm and split, not only what is compared.")] = False,
@@ -188,17 +187,16 @@ def review(  # noqa: PLR0917  an option each for who, what and where
 
       raglift review runs/ml-qa-ko --reviewer lee --export lee.csv
     """
-    from raglift.experiment import reopen_run
-    from raglift.grading.review import ReviewChoice, describe_end, exchange_tables, open_review, serve_review
+    from raglift.grading.review import ReviewChoice, describe_end, exchange_tables, open_review, read_run, serve_review
 
     if language not in (None, "ko", "en"):
         raise InputError("--language", repr(language), "ko or en")
     if (everything and sample) or (labels is not None and not sample):
         found = "--all and --sample" if everything and sample else "--labels without --sample"
         raise InputError("review", found, "--all, or --sample with or without --labels, or neither")
-    opened = reopen_run(run_dir)
+    opened = read_run(run_dir)
     choice = ReviewChoice(reviewer, "sample" if sample else "all" if everything else "compared", labels)
-    reviewed = open_review(opened.folder, opened.experiment, opened.config, choice)
+    reviewed = open_review(opened, choice)
     if export is not None or import_from is not None:
         for line in exchange_tables(reviewed, export, import_from):
             typer.echo(line)
@@ -208,8 +206,52 @@ def review(  # noqa: PLR0917  an option each for who, what and where
 
 
 @app.command()
+def agree(
+    run_dir: RUN_DIR,
+    graders: Annotated[str | None, typer.Option(help="Comma separated [default: all that graded].")] = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Tell how far the graders of a run agree, and list the answers on which they differ.
+
+    Example: raglift agree runs/ml-qa-ko --graders rubric,human
+    """
+    from raglift.agreement import agree_graders, format_agreement, locate_agreement
+    from raglift.experiment import reopen_run
+
+    opened = reopen_run(run_dir)
+    names = None if graders is None else [name.strip() for name in graders.split(",") if name.strip()]
+    result = agree_graders(opened.folder, opened.experiment, opened.config, names)
+    if as_json:
+        print_json(result)
+    else:
+        typer.echo(f"{format_agreement(result)}\nagreement: {locate_agreement(opened.folder)}")
+
+
+@app.command()
+def draw(
+    run_dir: RUN_DIR,
+    labels: Annotated[int | None, typer.Option(min=1, help="How many [default: as many as are needed].")] = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Draw the random part of the headline's answers that people should grade, to correct the lift by it.
+
+    Example: raglift draw runs/ml-qa-ko --labels 60
+    """
+    from raglift.correction import draw_answers, format_draw
+    from raglift.experiment import reopen_run
+
+    opened = reopen_run(run_dir)
+    drawn = draw_answers(opened.folder, opened.experiment, opened.config, labels)
+    if as_json:
+        print_json(drawn)
+    else:
+        typer.echo(format_draw(drawn, str(run_dir)))
+
+
+@app.command()
 def compare(  # noqa: PLR0913  the contract's options
     run_dir: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
+    other_run: Annotated[Path | None, typer.Argument(help="A second run folder, compared with the first.")] = None,
     a: Annotated[str | None, typer.Option("--a", help="An arm, or with --table a prefix.")] = None,
     b: Annotated[str | None, typer.Option("--b", help="The arm (or prefix) that is compared with it.")] = None,
     table: Annotated[Path | None, typer.Option(help="A CSV: question,PREFIX_correct,PREFIX_total,…")] = None,
@@ -221,6 +263,8 @@ def compare(  # noqa: PLR0913  the contract's options
 
       raglift compare runs/ml-qa-ko --a base.oracle --b rag-sft.oracle
 
+      raglift compare runs/five-epochs runs/twenty-epochs --a rag-sft.oracle --b rag-sft.oracle
+
       raglift compare --table results.csv --a without_rag --b with_rag
     """
     if table is not None:
@@ -228,9 +272,9 @@ def compare(  # noqa: PLR0913  the contract's options
 
         if a is None or b is None:
             raise InputError("compare --table", "no --a or no --b", "the two column prefixes")
-        result = compare_table(table, a, b)
+        result, language = compare_table(table, a, b), "en"
     elif run_dir is not None:
-        result = compare_run_folder(run_dir, a, b)
+        result, language = compare_run_folders(run_dir, other_run, a, b)
     else:
         raise InputError("compare", "neither RUN_DIR nor --table", "one of them")
     if as_json:
@@ -238,19 +282,24 @@ def compare(  # noqa: PLR0913  the contract's options
         return
     from raglift.report.summary import print_summary
 
-    print_summary(result, "en")
+    print_summary(result, language)
 
 
-def compare_run_folder(run_dir: Path, a: str | None, b: str | None) -> dict[str, Any]:
-    """The run's own comparison, or another pair of its arms (which is then not written)."""
-    from raglift.experiment import compare_arms, read_comparison, reopen_run
+def compare_run_folders(
+    run_dir: Path, other_run: Path | None, a: str | None, b: str | None
+) -> tuple[dict[str, Any], str]:
+    """The run's own comparison, another pair of its arms, or an arm of two runs; and the report's language."""
+    from raglift.experiment import compare_arms, read_comparison, read_comparison_of_two, reopen_run
 
     opened = reopen_run(run_dir)
+    language = opened.config.report.language
+    if other_run is not None:
+        return read_comparison_of_two(opened, reopen_run(other_run), a, b), language
     if a is None and b is None:
-        return compare_arms(opened)
+        return compare_arms(opened), language
     pair = {key: value for key, value in (("a", a), ("b", b)) if value is not None}
     compared = opened.config.compare.model_copy(update=pair)
-    return read_comparison(opened, opened.config.model_copy(update={"compare": compared}))
+    return read_comparison(opened, opened.config.model_copy(update={"compare": compared})), language
 
 
 @app.command()
@@ -260,6 +309,78 @@ def report(run_dir: RUN_DIR) -> None:
 
     opened = run_stage(run_dir, report_run)
     typer.echo(f"report: {opened.folder.report('html')}")
+
+
+@app.command()
+def retrieve(  # noqa: PLR0913  the contract's options
+    experiment: EXPERIMENT,
+    question: Annotated[str | None, typer.Argument(help="The question; not with --all.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 3,
+    every: Annotated[bool, typer.Option("--all", help="Hit rates over every question of the experiment.")] = False,
+    run_dir: Annotated[Path | None, typer.Option("--run", help="Run folder [default: runs/<experiment>/].")] = None,
+    overrides: OVERRIDES = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Search the passages, or measure the search over all questions.
+
+    Examples:
+
+      raglift retrieve ml-qa-ko "재현율이 뭐야?"
+
+      raglift retrieve ml-qa-ko --all --json
+    """
+    from raglift.experiment import open_search
+    from raglift.retrieval.evaluation import evaluate_retriever
+
+    if every == (question is not None):
+        raise InputError("retrieve", "a question and --all" if every else "no question", "a QUESTION or --all")
+    resolver = open_search(experiment, run_dir, overrides or [])
+    with resolver.folder.hold_lock():
+        retriever = resolver.open_retriever()
+    if question is None:
+        figures = evaluate_retriever(retriever, resolver.experiment.questions)
+        if as_json:
+            print_json(figures)
+        else:
+            for name, value in figures.items():
+                if name != "ranks":
+                    typer.echo(f"{name.replace('_', ' '):<24} {value}")
+        return
+    passages = resolver.experiment.passage_by_id
+    found = [
+        {"passage_id": row.passage_id, "score": round(row.score, 6), "text": passages[row.passage_id].text}
+        for row in retriever.search([question], k)[0]
+    ]
+    if as_json:
+        print_json({"question": question, "passages": found})
+    elif not found:
+        typer.echo("nothing found: no passage reaches the threshold")
+    else:
+        for row in found:
+            typer.echo(f"{row['score']:.3f}  {row['passage_id']}\n       {row['text']}")
+
+
+@app.command("tune-retriever")
+def tune_retriever(
+    experiment: EXPERIMENT,
+    run_dir: Annotated[Path | None, typer.Option("--run", help="Run folder [default: runs/<experiment>/].")] = None,
+    overrides: OVERRIDES = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Train the search on the experiment's own pairs; kept only if it finds more of what it was not trained on.
+
+    Example: raglift tune-retriever ml-qa-ko
+    """
+    from raglift.experiment import open_search
+    from raglift.retrieval.tuning import describe_tuning
+
+    resolver = open_search(experiment, run_dir, overrides or [])
+    with resolver.folder.hold_lock():
+        tuned = resolver.tune_retriever()
+    if as_json:
+        print_json({**tuned.figures, "threshold": tuned.threshold, "weight": tuned.weight})
+    else:
+        typer.echo(f"{describe_tuning(tuned)}\nretriever: {resolver.folder.retriever}")
 
 
 @app.command()
@@ -314,7 +435,9 @@ def ask(
 @app.command()
 def serve(
     run_dir: RUN_DIR,
-    host: Annotated[str, typer.Option(help="The address to listen on; others than this machine need a key.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; others than this machine need a key.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     api_key_env: Annotated[
         str | None, typer.Option(metavar="NAME", help="The environment variable that holds the API key.")

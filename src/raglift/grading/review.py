@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from raglift.config import Config
+from raglift.config import Config, validate_config
+from raglift.datasets import find_experiment, load_experiment
+from raglift.errors import InputError, Interruption
 from raglift.grading.review_items import Scope, choose_compared, group_answers, order_items, read_reviewable
 from raglift.grading.review_log import ReviewLog
 from raglift.grading.review_sample import open_sample
@@ -20,6 +22,15 @@ from raglift.runfolder import RunFolder
 
 
 @dataclass(frozen=True)
+class ReviewedRun:
+    """What a review needs of a run."""
+
+    folder: RunFolder
+    experiment: Experiment
+    config: Config
+
+
+@dataclass(frozen=True)
 class ReviewChoice:
     """Who reviews what. `labels` is the size of a sample, None for as many as are needed."""
 
@@ -28,17 +39,37 @@ class ReviewChoice:
     labels: int | None = None
 
 
-def open_review(folder: RunFolder, experiment: Experiment, config: Config, choice: ReviewChoice) -> Review:
+def read_run(path: Path) -> ReviewedRun:
+    """The run that a folder holds; InputError when it holds none. No model is loaded."""
+    folder = RunFolder(path)
+    manifest = folder.read_manifest()
+    if "config" not in manifest or "source" not in manifest:
+        fix = "raglift run EXPERIMENT --run DIR"
+        raise InputError(str(path), "no run folder", "a folder that `raglift run` made", fix)
+    config = validate_config(manifest["config"], f"{folder.manifest_file}: config")
+    return ReviewedRun(folder, load_experiment(find_experiment(manifest["source"]), config.name), config)
+
+
+def open_review(run: ReviewedRun, choice: ReviewChoice) -> Review:
     """The reviewer's items with what is saved of them; nothing is written but a newly drawn sample."""
+    folder, experiment, config = run.folder, run.experiment, run.config
     answers = read_reviewable(folder, experiment)
     if choice.scope == "sample":
         drawn = set(open_sample(folder, experiment, config, answers, choice.labels).keys)
         answers = [answer for answer in answers if answer.key in drawn]
     elif choice.scope == "compared":
         answers = choose_compared(answers, experiment, config)
-    reviewer = choice.reviewer or getpass.getuser()
+    reviewer = choice.reviewer or read_user_name()
     items = order_items(group_answers(answers, experiment), config.seed, reviewer)
     return Review(items, ReviewLog(folder.grades("human")), reviewer)
+
+
+def read_user_name() -> str:
+    """Who is logged in; InputError where the system does not say."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        raise InputError("review", "no user name on this system", "--reviewer NAME", "--reviewer kim") from None
 
 
 def serve_review(review: Review, language: str, port: int, tell: Callable[[str], None]) -> None:
@@ -51,7 +82,7 @@ def serve_review(review: Review, language: str, port: int, tell: Callable[[str],
     tell("Ctrl+C ends it; everything is saved at once")
     try:
         server.serve_forever(poll_interval=0.2)
-    except KeyboardInterrupt:
+    except (Interruption, KeyboardInterrupt):
         pass
     finally:
         server.close()

@@ -6,9 +6,8 @@ import random
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from raglift.answering import parse_answer
 from raglift.config import Config
 from raglift.errors import InputError
 from raglift.records import Answer, Experiment, Question
@@ -42,7 +41,7 @@ def read_reviewable(folder: RunFolder, experiment: Experiment) -> list[Answer]:
     def rank(answer: Answer) -> tuple[bool, bool]:
         return answer.key in graded, asked[answer.question_id] in answer.prompt
 
-    for answer in map(parse_answer, recover_lines(folder.answers)):
+    for answer in map(read_answer, recover_lines(folder.answers)):
         place = (answer.arm, answer.seed, answer.question_id, answer.sample)
         if answer.question_id not in asked or answer.arm.endswith(".counterfactual"):
             continue
@@ -53,6 +52,11 @@ def read_reviewable(folder: RunFolder, experiment: Experiment) -> list[Answer]:
             str(folder.answers), "no answers to grade", "a run with answers", f"raglift answer {folder.path}"
         )
     return list(chosen.values())
+
+
+def read_answer(row: dict[str, Any]) -> Answer:
+    """What a reviewer needs of an answer's row (without loading what makes answers)."""
+    return Answer(*(row[name] for name in ("key", "arm", "seed", "question_id", "sample", "text", "prompt")))
 
 
 def read_machine_keys(folder: RunFolder) -> set[str]:

@@ -1,7 +1,7 @@
 "use strict";
 const TEXTS = {
   en: {
-    title: "raglift review", help: "Keys", shortcuts: "Single-key shortcuts",
+    title: "raglift review", help: "Help", shortcuts: "Single-key shortcuts",
     blind: "Which model wrote an answer is not shown, and every reviewer sees another order. Identical answers come once. Every step is saved at once; corrections keep what they correct.",
     answer: "Answer", empty: "(an empty answer)", reference: "Reference", passage: "Passage",
     no_passage: "No passage answers this question: a right answer says that it does not know.",
@@ -21,7 +21,7 @@ const TEXTS = {
     broken: (reason) => `The page cannot be shown: ${reason}.`,
   },
   ko: {
-    title: "raglift 채점", help: "단축키", shortcuts: "한 글자 단축키 쓰기",
+    title: "raglift 채점", help: "도움말", shortcuts: "한 글자 단축키 쓰기",
     blind: "어느 모델이 쓴 답변인지는 보이지 않고, 순서는 채점자마다 다릅니다. 똑같은 답변은 한 번만 나옵니다. 모든 단계가 바로 저장되며, 고쳐도 이전 기록은 남습니다.",
     answer: "답변", empty: "(빈 답변)", reference: "모범 답안", passage: "근거 자료",
     no_passage: "이 질문에 답하는 자료가 없습니다. 모른다고 해야 맞는 답변입니다.",
