@@ -216,9 +216,9 @@ def agree(
     Example: raglift agree runs/ml-qa-ko --graders rubric,human
     """
     from raglift.agreement import agree_graders, format_agreement, locate_agreement
-    from raglift.experiment import reopen_run
+    from raglift.grading.review import read_run
 
-    opened = reopen_run(run_dir)
+    opened = read_run(run_dir)
     names = None if graders is None else [name.strip() for name in graders.split(",") if name.strip()]
     result = agree_graders(opened.folder, opened.experiment, opened.config, names)
     if as_json:
@@ -238,9 +238,9 @@ def draw(
     Example: raglift draw runs/ml-qa-ko --labels 60
     """
     from raglift.correction import draw_answers, format_draw
-    from raglift.experiment import reopen_run
+    from raglift.grading.review import read_run
 
-    opened = reopen_run(run_dir)
+    opened = read_run(run_dir)
     drawn = draw_answers(opened.folder, opened.experiment, opened.config, labels)
     if as_json:
         print_json(drawn)

@@ -20,6 +20,7 @@ from raglift.answering import Batch, answer_batches, plan_answers, read_answers
 from raglift.comparison import compare_run
 from raglift.config import Config, load_config, override_section, validate_config
 from raglift.contexts import ContextResolver, list_training_rows
+from raglift.correction import weigh_grades
 from raglift.datasets import find_experiment, load_experiment
 from raglift.errors import InputError
 from raglift.grading.graders import GRADERS
@@ -169,7 +170,9 @@ def read_comparison(run: Run, config: Config) -> dict[str, Any]:
     """The comparison under a config (another headline, say), not written anywhere."""
     grades = read_grades(run.folder.grades(config.grader))
     ranking = run.contexts.read_ranking()
-    return compare_run(run.experiment, config, read_answers(run.folder, run.plan()), grades, ranking)
+    answers = read_answers(run.folder, run.plan())
+    comparison = compare_run(run.experiment, config, answers, grades, ranking)
+    return {**comparison, **weigh_grades(run.folder, answers, run.experiment, config)}
 
 
 def report_run(run: Run) -> list[Path]:
