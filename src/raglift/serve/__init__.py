@@ -1,0 +1,1 @@
+"""An OpenAI-compatible server over `ask`, with a web page on it."""
