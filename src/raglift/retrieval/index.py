@@ -32,7 +32,7 @@ FORMAT = "2"
 TABLE = "passages"
 EMBED_BATCH = 32
 LARGE = 50_000  # rows from which vectors stay on disk behind an approximate index
-PROBES, REFINE = 64, 10  # share of an approximate index that a query reads; re-ranked by exact distance
+PROBES, REFINE = 64, 5  # partitions of an approximate index that a query reads; candidates re-ranked exactly
 
 Progress = Callable[[int, int], None]
 
@@ -113,11 +113,10 @@ class Index:
         return {passage_id: row for row, passage_id in enumerate(self.ids)}
 
     def search_vectors(self, queries: Vectors, limit: int) -> list[list[Row]]:
-        """The nearest passages by cosine, best first: exact below LARGE rows, else approximate."""
+        """The passages nearest to unit vectors by cosine, best first: exact below LARGE rows, else near it."""
         if self.is_large:
             return [self._search_approximately(query, limit) for query in queries]
-        lengths = np.linalg.norm(queries, axis=1, keepdims=True)
-        scores = queries @ self.vectors.T / np.maximum(lengths, 1e-12)
+        scores = [self.vectors @ query for query in queries]
         return [[Row(self.ids[i], float(row[i])) for i in rank_top(row, limit)] for row in scores]
 
     def search_tokens(self, tokens: Sequence[str], limit: int) -> list[Row]:
@@ -349,12 +348,12 @@ def make_rows(passages: Sequence[Passage], hashes: Sequence[str], vectors: Vecto
 
 
 def _index_columns(table: Any) -> None:
-    from lancedb.index import FTS, IvfPq
+    from lancedb.index import FTS, IvfSq
 
     whole_words = FTS(
         base_tokenizer="whitespace", stem=False, remove_stop_words=False, ascii_folding=False, max_token_length=None
     )
     table.create_index("tokens", config=whole_words, replace=True)
     if table.count_rows() >= LARGE:
-        table.create_index("vector", config=IvfPq(distance_type="cosine"), replace=True)
+        table.create_index("vector", config=IvfSq(distance_type="cosine"), replace=True)
     table.optimize(cleanup_older_than=timedelta(hours=1))
