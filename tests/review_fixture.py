@@ -1,4 +1,4 @@
-"""A run of the bundled experiment with made answers: two arms, twelve questions, identical and hostile texts."""
+"""A run of the bundled experiment with made answers: two arms, eight questions, identical and hostile texts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from raglift.records import Experiment
 from raglift.runfolder import RunFolder, hash_content
 from report_fixture import HOSTILE
 
-QUESTIONS = 12
+QUESTIONS = 8
 ARMS = ("sft.none", "rag-sft.oracle")
 SAMPLES = 4
 

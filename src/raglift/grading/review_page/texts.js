@@ -10,7 +10,7 @@ const TEXTS = {
     to_note: "Write a note", from_note: "Leave the note",
     place: (number, total) => `Answer ${number} of ${total}`,
     count: (done, total) => `${done} of ${total} graded`,
-    seconds: (seconds) => seconds < 90 ? "about a minute left" : seconds < 5400 ? `about ${Math.round(seconds / 60)} min left` : `about ${(seconds / 3600).toFixed(1)} h left`,
+    seconds: (seconds) => seconds < 90 ? "~1 min left" : seconds < 5400 ? `~${Math.round(seconds / 60)} min left` : `~${(seconds / 3600).toFixed(1)} h left`,
     is_correct: "graded correct", is_incorrect: "graded incorrect", is_skipped: "skipped",
     saved_correct: "Saved: correct.", saved_incorrect: "Saved: incorrect.", saved_skip: "Skipped, comes again at the end.",
     saved_note: "Note saved.", undone: "Undone.", nothing_to_undo: "Nothing to undo.",
