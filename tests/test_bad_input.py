@@ -71,7 +71,12 @@ def test_wrong_rows(  # noqa: PLR0913
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [("{broken", "not JSON"), ("[1, 2]", "one JSON object a line"), ('{"id": 5, "text": "x"}', "id"), ("[" * 9000, "not JSON")],
+    [
+        ("{broken", "not JSON"),
+        ("[1, 2]", "one JSON object a line"),
+        ('{"id": 5, "text": "x"}', "id"),
+        ("[" * 9000, "not JSON"),
+    ],
 )
 def test_malformed_lines_name_file_and_line(tiny_experiment: Path, tmp_path: Path, line: str, words: str) -> None:
     file = tiny_experiment / "passages.jsonl"
@@ -163,7 +168,9 @@ def test_run_folder_that_cannot_be_written(
     assert "cannot be written" in error and "to do" in error and "Traceback" not in error
 
 
-def test_full_disk_keeps_what_is_finished(tiny_experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_keeps_what_is_finished(
+    tiny_experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import errno
 
     from raglift import runfolder

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from raglift.answering import read_answers
+from raglift.answering import read_answers, write_rows
 from raglift.errors import InputError
-from raglift.experiment import Run, open_run, reopen_run, run_experiment
+from raglift.experiment import Run, compare_arms, open_run, read_comparison_of_two, reopen_run, run_experiment
 from raglift.grading.grades import read_grades
 from raglift.runfolder import recover_lines
 
@@ -52,7 +52,9 @@ def test_noise_and_prompt_differ_between_arms_only_by_the_passage(tiny_experimen
     for answer in planned:
         noise.setdefault((answer.question_id, answer.sample), set()).add(answer.noise)
     assert all(len(names) == 1 for names in noise.values())
-    absent = [answer.prompt for answer in planned if answer.question_id == "q-absent" and str(answer.arm) == "base.oracle"]
+    absent = [
+        answer.prompt for answer in planned if answer.question_id == "q-absent" and str(answer.arm) == "base.oracle"
+    ]
     assert all(run.config.prompt.not_found in prompt for prompt in absent)
 
 
@@ -109,13 +111,19 @@ def test_killed_run_ends_like_the_undisturbed_one(tiny_experiment: Path, tmp_pat
     command = [sys.executable, "-m", "raglift", "run", str(tiny_experiment), "--json", "--run"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     started = time.monotonic()
-    calm = subprocess.run([*command, str(tmp_path / "calm")], env=environment, capture_output=True, text=True, check=True)
+    calm = subprocess.run(
+        [*command, str(tmp_path / "calm")], env=environment, capture_output=True, text=True, check=True
+    )
     seconds = time.monotonic() - started
-    process = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*command, str(tmp_path / "killed")], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     time.sleep(seconds * moment)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    resumed = subprocess.run([*command, str(tmp_path / "killed")], env=environment, capture_output=True, text=True, check=True)
+    resumed = subprocess.run(
+        [*command, str(tmp_path / "killed")], env=environment, capture_output=True, text=True, check=True
+    )
     assert json.loads(resumed.stdout) == json.loads(calm.stdout)
     killed, undisturbed = (read_rows_without_times(tmp_path / name / "answers.jsonl") for name in ("killed", "calm"))
     assert killed == undisturbed
@@ -153,3 +161,23 @@ def test_whole_grid_runs(tiny_experiment: Path, tmp_path: Path) -> None:
     assert comparison["seeds"] == [0, 1]
     assert set(comparison["behaviour"]["counterfactual"]) == {f"{t}.counterfactual" for t in ("base", "sft", "rag-sft")}
     assert comparison["retrieval"]["hit_at_3"]["value"] >= comparison["retrieval"]["hit_at_1"]["value"]
+
+
+def test_two_runs_are_compared_over_the_same_questions(tiny_experiment: Path, tmp_path: Path, edit_rows) -> None:
+    first = run_tiny(tiny_experiment, tmp_path / "first", "answer.samples=1")
+    second = run_tiny(tiny_experiment, tmp_path / "second", "answer.samples=1", "train.epochs=1")
+    result = read_comparison_of_two(first, second, None, "sft.none")
+    assert result["a"]["arm"].endswith("first: rag-sft.oracle")
+    assert result["b"]["arm"].endswith("second: sft.none")
+    edit_rows(tiny_experiment / "questions.jsonl", lambda rows: rows[0].update(question="리콜이란 게 뭐야?"))
+    changed = open_run(str(tiny_experiment), tmp_path / "second")
+    with pytest.raises(InputError, match="q-recall"):
+        read_comparison_of_two(first, changed, None, None)
+
+
+def test_incomplete_arm_is_not_compared(tiny_experiment: Path, tmp_path: Path) -> None:
+    run = run_tiny(tiny_experiment, tmp_path / "run")
+    rows = recover_lines(run.folder.answers)
+    write_rows(run.folder, [row for row in rows if (row["arm"], row["question_id"]) != ("sft.none", "q-recall")])
+    with pytest.raises(InputError, match=r"q-recall(.|\n)*never compared"):
+        compare_arms(run)

@@ -106,7 +106,12 @@ def parse_answer(row: dict[str, object]) -> Answer:
 
 
 def _plan_question(
-    config: Config, arm: Arm, seed: int, question: Question, context: PromptContext, made_by: tuple[str, dict[str, object]]
+    config: Config,
+    arm: Arm,
+    seed: int,
+    question: Question,
+    context: PromptContext,
+    made_by: tuple[str, dict[str, object]],
 ) -> list[PlannedAnswer]:
     prompt = build_prompt(config.prompt, question.question, context.texts)
     planned = []

@@ -75,9 +75,6 @@ def compare_run(
     """
     tallies = tally_answers(answers, grades)
     arm_a, arm_b, split = config.compare.a, config.compare.b, config.compare.split
-    for arm in (arm_a, arm_b):
-        if arm not in tallies:
-            raise InputError(f"arm '{arm}'", "no answers of it in this run", "an arm that was run", _list(tallies))
     check_same_questions(experiment, config, tallies, (arm_a, arm_b))
     headline = compare_arms(tallies, arm_a, arm_b, list_ids(experiment, split), config)
     splits = [name for name in SPLITS if list_ids(experiment, name)]
@@ -129,6 +126,8 @@ def check_same_questions(
 ) -> None:
     """InputError naming the questions that an arm lacks answers to."""
     for arm in arms:
+        if arm not in tallies:
+            raise InputError(f"arm '{arm}'", "no answers of it in this run", "an arm that was run", _list(tallies))
         for seed in config.list_seeds():
             cells = tallies[arm].verdicts.get(seed, {})
             missing = [
@@ -145,6 +144,20 @@ def check_same_questions(
                     "both arms complete: unequal questions are never compared",
                     "raglift answer RUN_DIR makes what is missing",
                 )
+
+
+def check_same_texts(experiment: Experiment, other: Experiment, split: str) -> None:
+    """InputError naming the questions of a split that two experiments do not share."""
+    mine, theirs = (
+        {q.id: q.question for q in one.questions if q.id in set(list_ids(one, split))} for one in (experiment, other)
+    )
+    unequal = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+    if unequal:
+        raise InputError(
+            f"runs of '{experiment.name}' and '{other.name}'",
+            f"{len(unequal)} {split} question(s) differ: {', '.join(unequal[:8])}",
+            "the same questions in both runs: unequal questions are never compared",
+        )
 
 
 def compare_arms(
@@ -408,7 +421,9 @@ def _read_counts_of(row: Mapping[str, str | None], names: tuple[str, str], where
 def round_numbers(value: Any) -> Any:
     """Floats to 6 decimals (p-values keep 8); what is not finite becomes None, for JSON has no NaN."""
     if isinstance(value, dict):
-        return {key: _round_p(item) if str(key).startswith("p_") else round_numbers(item) for key, item in value.items()}
+        return {
+            key: _round_p(item) if str(key).startswith("p_") else round_numbers(item) for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [round_numbers(item) for item in value]
     if isinstance(value, float | np.floating):

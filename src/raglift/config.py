@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -135,7 +136,7 @@ def _split_names(value: Any) -> Any:
 class Config(Section):
     """All settings of an experiment."""
 
-    name: str = Field("experiment", pattern=r"^[A-Za-z0-9가-힣][A-Za-z0-9가-힣._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9가-힣][A-Za-z0-9가-힣._-]*$")
     model: str = "gemma3-270m"
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -170,7 +171,7 @@ class Config(Section):
 
 
 def load_config(file: Path, overrides: Sequence[str] = (), **options: Any) -> Config:
-    """Read a YAML file, lay `key=value` overrides over it and validate.
+    """Read a YAML file, lay `key=value` overrides over it and validate; the default name is the folder's.
 
     Args:
         file: `experiment.yaml`.
@@ -178,6 +179,9 @@ def load_config(file: Path, overrides: Sequence[str] = (), **options: Any) -> Co
         options: top-level values that the command line sets (None means not given).
     """
     values = read_yaml(file)
+    values.setdefault(
+        "name", re.sub(r"[^A-Za-z0-9가-힣._-]+", "-", file.absolute().parent.name).strip("-._") or "experiment"
+    )
     for override in overrides:
         _apply_override(values, override)
     values.update({key: value for key, value in options.items() if value is not None})

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 from raglift.config import Config
+from raglift.errors import InputError
 from raglift.progress import say, show_progress
 from raglift.prompts import PromptContext, TrainingRow
 from raglift.records import Context, Example, Experiment, Question, Retrieved
-from raglift.retrieval.embedders import load_embedder
-from raglift.retrieval.index import build_index
+from raglift.retrieval.opening import open_retriever, tune_retriever
 from raglift.retrieval.ranking import Ranking, read_ranking, write_ranking
 from raglift.retrieval.search import IndexRetriever
-from raglift.retrieval.tuned import load_tuned
+from raglift.retrieval.tuned import TunedRetriever
 from raglift.runfolder import RunFolder, hash_content
 
 RANKED = 10  # passages kept a question: enough for hit@3, MRR and hard negatives
@@ -29,9 +29,7 @@ class ContextResolver:
 
     def needs_search(self) -> bool:
         """Whether an arm or the training asks the index."""
-        return self.config.train.context != "oracle" or any(
-            arm.context in SEARCHING for arm in self.config.list_arms()
-        )
+        return self.config.train.context != "oracle" or any(arm.context in SEARCHING for arm in self.config.list_arms())
 
     def resolve(self, context: Context) -> dict[str, PromptContext]:
         """Question id -> what its prompt holds; questions that cannot be asked in this context are left out."""
@@ -70,14 +68,39 @@ class ContextResolver:
 
     def open_retriever(self) -> IndexRetriever:
         """The search over this run's index, brought in step with the passages; tuned where it was tuned."""
-        embedder = load_embedder(self.config.retrieval.embedder)
+        settings, folder = self.config.retrieval, self.folder
         with show_progress("index passages", len(self.experiment.passages)) as bar:
-            index = build_index(
-                self.experiment.passages, embedder, self.folder.index, lambda done, total: bar.advance(done - bar.done)
+            retriever = open_retriever(
+                self.experiment.passages,
+                settings,
+                folder.index,
+                folder.retriever,
+                bar.follow,
             )
-        for notice in index.report.list_notices() if index.report else ():
+        for notice in retriever.index.report.list_notices() if retriever.index.report else ():
             say(notice)
-        return IndexRetriever(index, self.config.retrieval, load_tuned(self.folder.retriever, embedder.name))
+        return retriever
+
+    def tune_retriever(self) -> TunedRetriever:
+        """Tune the search on the training pairs and keep what helps in the run folder.
+
+        Raises InputError without training pairs.
+        """
+        experiment, folder = self.experiment, self.folder
+        if not experiment.examples:
+            raise InputError(
+                f"{experiment.folder}/train.jsonl", "no training pairs", "rows with question and passage_id"
+            )
+        with show_progress("tune retriever", 0) as bar:
+            return tune_retriever(
+                experiment.passages,
+                experiment.examples,
+                self.config.retrieval,
+                folder.index,
+                folder.retriever,
+                self.config.seed,
+                bar.follow,
+            )
 
     def describe(self, ids: Iterable[str], scores: Mapping[str, float] | None = None) -> PromptContext:
         """A context of these passages in this order."""
@@ -142,9 +165,7 @@ def list_training_rows(resolver: ContextResolver, tuning: str, seed: int) -> lis
     return rows
 
 
-def choose_training_passages(
-    resolver: ContextResolver, example: Example, seed: int, number: int
-) -> tuple[str, ...]:
+def choose_training_passages(resolver: ContextResolver, example: Example, seed: int, number: int) -> tuple[str, ...]:
     """Passages of one row: the right one, what the search returns, or RAFT's mix (arXiv 2403.10131)."""
     settings = resolver.config.train
     passages = resolver.experiment.passage_by_id

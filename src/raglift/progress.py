@@ -22,6 +22,7 @@ class Bar:
     total: int
     progress: Progress | None
     done: int = 0
+    skipped: int = 0
     started: float = field(default_factory=time.monotonic)
     said: float = field(default_factory=time.monotonic)
 
@@ -32,8 +33,21 @@ class Bar:
         elif time.monotonic() - self.said > PLAIN_INTERVAL and self.done < self.total:
             self.said = time.monotonic()
             elapsed = self.said - self.started
-            left = elapsed / max(self.done, 1) * (self.total - self.done)
+            left = elapsed / max(self.done - self.skipped, 1) * (self.total - self.done)
             say(f"{self.description}: {self.done}/{self.total}, {elapsed:.0f} s, about {left:.0f} s left {note}")
+
+    def skip(self, steps: int) -> None:
+        """Steps that an earlier process did: they count, but not for the time left."""
+        self.advance(steps)
+        self.skipped += steps
+
+    def follow(self, done: int, total: int) -> None:
+        """For callers that know how far they are and how far they will go."""
+        if total != self.total:
+            self.total = total
+            if self.progress is not None:
+                self.progress.update(self.progress.task_ids[0], total=total)
+        self.advance(done - self.done)
 
 
 def say(line: str) -> None:
@@ -44,7 +58,7 @@ def say(line: str) -> None:
 @contextmanager
 def show_progress(description: str, total: int) -> Iterator[Bar]:
     """A bar for `total` steps. Without a terminal, a line every 15 s and one at the end."""
-    if console.is_terminal and total:
+    if console.is_terminal:
         columns = (
             TextColumn("{task.description:<28}", markup=False),
             BarColumn(),
@@ -61,4 +75,4 @@ def show_progress(description: str, total: int) -> Iterator[Bar]:
     bar = Bar(description, total, None)
     yield bar
     if bar.done:
-        say(f"{description}: {bar.done}/{total} in {time.monotonic() - bar.started:.1f} s")
+        say(f"{description}: {bar.done}/{bar.total} in {time.monotonic() - bar.started:.1f} s")

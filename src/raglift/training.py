@@ -139,7 +139,7 @@ class StepReporter(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         if state.global_step:
-            self.bar.advance(state.global_step)
+            self.bar.skip(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         self.bar.advance()

