@@ -45,7 +45,7 @@ EXPERIMENT = Experiment("small", "", (Passage("p1", "코사인 유사도 : 방�
 
 def make_config(url: str, **judge: object) -> Config:
     settings = {"url": url, "model": "fake", "votes": 1, "first_wait": 0.001, "timeout": 2.0, "concurrency": 2, **judge}
-    return Config.model_validate({"judge": settings})
+    return Config.model_validate({"name": "small", "judge": settings})
 
 
 def open_judge(path: Path, server: FakeServer, **judge: object) -> JudgeGrader:
@@ -486,10 +486,10 @@ def test_settings_are_checked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"judge\.url"):
         load_config(file)
     with pytest.raises(InputError, match=r"judge\.url"):
-        build_judge(EXPERIMENT, Config(), RunFolder(tmp_path))
-    assert override_section(Config(), "judge", ["judge.votes=5"]).judge.votes == 5
+        build_judge(EXPERIMENT, Config(name="small"), RunFolder(tmp_path))
+    assert override_section(Config(name="small"), "judge", ["judge.votes=5"]).judge.votes == 5
     with pytest.raises(InputError, match="this run has fixed"):
-        override_section(Config(), "judge", ["train.epochs=5"])
+        override_section(Config(name="small"), "judge", ["train.epochs=5"])
 
 
 def test_the_log_reads_rows_of_other_versions(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def list_warnings(pairs: Sequence[Mapping[str, Any]], headline: str) -> list[str
     for pair in (with_people or mine) if headline != HUMAN else mine:
         on_headline = pair["headline"]["answers"] >= FEWEST_ANSWERS
         measured = pair["headline"] if on_headline else pair
-        where = "the headline's answers" if on_headline else "answers"
+        where = "of the headline's answers" if on_headline else "answers"
         both = f"'{pair['a']}' and '{pair['b']}'"
         if measured["answers"] < FEWEST_ANSWERS:
             warnings.append(
@@ -200,7 +200,7 @@ def list_warnings(pairs: Sequence[Mapping[str, Any]], headline: str) -> list[str
         elif measured["kappa"] is not None and measured["kappa"] < LOW_AGREEMENT:
             warnings.append(
                 f"the headline rests on '{headline}', but {both} agree poorly: kappa {format_kappa(measured)}, "
-                f"{measured['agreed']:.1f} % of {measured['answers']} of {where} (below {LOW_AGREEMENT} "
+                f"{measured['agreed']:.1f} % of {measured['answers']} {where} (below {LOW_AGREEMENT} "
                 "no conclusion should rest on it)"
             )
     return warnings

@@ -15,6 +15,7 @@ from raglift.errors import InputError
 from raglift.grading.grades import read_grades
 from raglift.grading.review_items import choose_compared, read_reviewable
 from raglift.grading.review_sample import GUESSED_DISAGREEMENT, ReviewSample, open_sample, read_interval, read_sample
+from raglift.progress import say
 from raglift.records import Answer, Experiment, Grade
 from raglift.runfolder import RunFolder
 from raglift.statistics.ppi import CorrectedLift, JudgedAnswers, correct_lift, labels_needed
@@ -26,11 +27,11 @@ WIDENINGS = (1.1, 1.25, 1.5)  # times the interval's width if people graded ever
 def weigh_grades(
     folder: RunFolder, answers: Sequence[Answer], experiment: Experiment, config: Config
 ) -> dict[str, Any]:
-    """`corrected` and `agreement` of `comparison.json`; each None without other graders than the headline's."""
-    found = {
-        "corrected": describe_corrected(folder, answers, experiment, config),
-        "agreement": summarize_agreement(folder, answers, experiment, config),
-    }
+    """`corrected` and `agreement` of `comparison.json`, warnings said aloud; each None without a second grader."""
+    agreement = summarize_agreement(folder, answers, experiment, config)
+    for warning in agreement["warnings"] if agreement else ():
+        say(f"warning: {warning}")
+    found = {"corrected": describe_corrected(folder, answers, experiment, config), "agreement": agreement}
     return round_numbers(found)  # type: ignore[no-any-return]
 
 
@@ -201,7 +202,7 @@ def format_draw(drawn: Mapping[str, Any], run_dir: str) -> str:
     lines = [f"{drawn['drawn']} of the headline's {drawn['answers']} answers drawn, {drawn['graded']} graded by people"]
     lines += [f"  {row['arm']:<22} {row['verdict']:<10} {row['drawn']:>4}" for row in drawn["strata"]]
     for row in drawn["needed"]:
-        lines.append(f"for ± {row['half_width']:.1f} points: {row['labels']} labels")
+        lines.append(f"for a corrected lift within ± {row['half_width']:.1f} points: {row['labels']} graded answers")
     lines.append(f"(share on which people and '{drawn['grader']}' differ: {drawn['disagreement']})")
     lines.append(f"next: raglift review {run_dir} --sample, then raglift compare {run_dir}")
     return "\n".join(lines)
