@@ -23,7 +23,8 @@ OPERAND, BREAK = "e", "x"
 _WORDS: tuple[tuple[str, str], ...] = (
     ("W", r"두배|2배"),
     ("B", r"이?두(?:값|지표|수치|개|가지)|이?둘|이들"),
-    ("/", r"나누기|/"),
+    ("q", r"나누기"),
+    ("/", r"/"),
     ("+", r"더하기|플러스|\+"),
     ("-", r"빼기|마이너스|-"),
     ("*", r"곱하기|\*"),
@@ -53,7 +54,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ("g", r"의"),
     ("j", r"은|는|이|가"),
 )
-_FILLER_AFTER = set("eAMUDspWSkdBvg)")
+_FILLER_AFTER = set("eAMUDspWSkdBvgo)")
 _FIXED = {
     "actualp": "#actual positive",
     "actualn": "#actual negative",
@@ -62,7 +63,7 @@ _FIXED = {
     "total": TOTAL,
     "item": "x",
 }
-_LETTER_NAMES = {"μ": "mean", "σ": "std", "mu": "mean", "sigma": "std", "e": "euler"}
+_LETTER_NAMES = {"μ": "mean", "σ": "std", "mu": "mean", "sigma": "std", "e": "euler", "∑": "sum"}
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,10 @@ class Tokens:
 def _token_pattern(table: TermTable) -> re.Pattern[str]:
     sign = table.sign_of
     thing = "|".join([sign["data"], sign["sample"], sign["count"], sign["test"], sign["class"]])
-    things = rf"(?:{thing}|샘플|항목|경우|것|수|의|케이스|인|들|문항|건수|건|값)*"
+    things = rf"(?:{thing}|샘플|항목|경우|것|수|의|케이스|인|들|문항|건수|건|값|(?:모든|전체|총)(?={thing}|것|수|건))*"
     named = ("data", "actual", "predict", "positive", "negative")
     data, actual, predict, positive, negative = (sign[name] for name in named)
-    said = rf"(?:으로|로)?{predict}(?:한|된|했던|되는)?"
+    said = rf"(?:으로|로|이라고|라고)?{predict}(?:한|된|했던|되는)?"
     groups = [
         ("actualp", rf"(?:전체)?{actual}(?:로)?{positive}{things}"),
         ("actualn", rf"(?:전체)?{actual}(?:로)?{negative}{things}"),
@@ -135,14 +136,14 @@ def _token_pattern(table: TermTable) -> re.Pattern[str]:
         ("predn", rf"(?:{negative}{said}|{predict}(?:한|된)?{negative}){things}"),
         ("total", rf"(?:전체|모든|총|total|all){things}"),
         ("item", rf"(?:원래|각각의|각|원본|개별|기존|해당|관측)의?(?:{data}|값)(?:값|포인트)?|{data}(?:값|포인트)?"),
-        ("filler", sign["count"]),
+        ("filler", rf"{sign['count']}|{sign['model']}(?:이|은|는|가)?"),
         ("name", rf"[a-z]-?{sign['score']}|{sign['min']}-?{sign['max']}"),
         ("twice", "두배|2배"),
         ("number", r"[0-9]+(?:\.[0-9]+)?"),
         ("root", sign["square-root"]),
         ("role", f"[{sign['numerator']}{sign['denominator']}]"),
         ("term", "[\ue000-\uf8ff]"),
-        ("latin", r"[a-zα-ω](?:[a-zα-ω]*)(?:_[a-z0-9])?"),
+        ("latin", r"∑|[a-zα-ω](?:[a-zα-ω]*)(?:_[a-z0-9])?"),
     ]
     words = [(f"w{number}", pattern) for number, (_, pattern) in enumerate(_WORDS)]
     return re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in groups + words))
@@ -300,12 +301,14 @@ _RULES: tuple[tuple[re.Pattern[str], Callable[[Tokens, int, int], None]], ...] =
         (r"e(?:a+e)+j?g?d", _differ),
         (r"eSg?R", _change("", lambda value: value)),
         (r"R[(]?e", _change("^", _root_of)),
+        (r"e[gt]?R(?![(e])", _change("^", _root_of)),
         (r"e\^e", _folder("^")),
         (r"e[og]?S", _change("^", lambda value: value * value)),
         (r"(?:(?<=[(*/+\-=^])|^)-e(?!\^)", _change("", lambda value: -value)),
         (r"e[*/]e(?!\^)", lambda tokens, start, end: _fold(tokens, start, end, tokens.kinds[start + 1])),
         (_SIGNED + r"e\+e(?![*/^])", _folder("+")),
         (r"(?<![*/^\-+])e-e(?![*/^])", _folder("-")),
+        (r"(?<![*/^\-+])eqe(?![*/^+\-])", _folder("/")),
         (r"e[og]?W", _change("*", lambda value: 2 * value)),
         (r"e(?:a+e)+[og]?A", _folder("+")),
         (r"e(?:a+e)+[og]?M", _folder("*")),
@@ -324,7 +327,7 @@ _RULES: tuple[tuple[re.Pattern[str], Callable[[Tokens, int, int], None]], ...] =
 
 
 def _multiply_juxtaposed(tokens: Tokens) -> None:
-    """`2PR`, `2(P+R)`, `2 x (`, and `실제 양성(TP+FN)`, which says one thing twice."""
+    """`2PR`, `2(P+R)`, `2 x (`, and `실제 양성(TP+FN)` or `실제 양성인 TP + FN`, which say one thing twice."""
     for found in re.finditer(r"(?<=[e)])e(?=[e(])", tokens.kinds):
         item = tokens.items[found.start()]
         if isinstance(item, Operand) and item.literal == "letter" and item.names == frozenset({"x"}):
@@ -332,7 +335,7 @@ def _multiply_juxtaposed(tokens: Tokens) -> None:
     place = tokens.kinds.find("ee")
     while place >= 0:
         left, right = tokens.operands(place, place + 2)
-        if right.literal == "closed" and left.names and agree(left.values, right.values):
+        if (right.literal == "closed" or right.operators) and left.names and agree(left.values, right.values):
             said_twice = Operand(left.values, tokens.span(place, place + 2), left.names, left.operators)
             tokens.replace(place, place + 2, said_twice)
         elif _is_product(left, right, tokens.kinds[place - 1] if place else ""):

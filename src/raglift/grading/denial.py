@@ -8,7 +8,7 @@ from raglift.grading.reading import Reading, Span
 
 _JOSA = r"(?:이라는|라는|이|가|은|는|도|을|를|의|에|에는|으로|로|으로는|로는|에서|과는|와는|과|와|하고|까지)?"
 _THING = r"(?:것|게|건|거|값|뜻|말|의미|경우|개념|식|공식|평균|문제)?"
-_NOT = r"(?:아니(?!나다를)|아닌|아님|아냐|아녜|말고)"
+_NOT = r"(?:아니(?!나다를)|아닌|아님|아냐|아녜|말고|대신(?![하할해한]))"
 _NO = r"(?:는|도|를|은|조차|까지)?(?:않|못|마(?!찬)|말(?=[아고])|안(?=[아돼되]))"
 _NO_MATTER = "상관|관계|관련|의미|영향|쓸모|소용|차이|연관|필요|무관|중요"
 _NOUN_DENIED = re.compile(
@@ -18,7 +18,7 @@ _NOUN_DENIED = re.compile(
     rf"|{_JOSA}(?:크게|별로|전혀|아무)?(?:무관|(?:{_NO_MATTER})(?:이|은|는|가|도)?(?:없|안))"
     rf"|{_JOSA}없(?!애|앤|앨|앴|을수록|을때|으면|어지|어야|음을))"
 )
-_INNER_DENIED = re.compile(rf"{_JOSA}(?:무시|제외하고|배제하고|빼고)")
+_INNER_DENIED = re.compile(rf"{_JOSA}(?:무시|제외하고|배제하고|빼고(?=[^\n]{{1,12}}(?:만|나머지)))")
 _STEM = "[가-힣](?<![이가은는을를에의도])"
 _ACT = (
     r"(?:(?:고려|반영|사용|포함|비교|계산|측정|의미|활용|구분|생각|관여|작용|참고|감안|이용|표현|설명)(?:하|되|시키)?"
@@ -36,12 +36,14 @@ _SAID_FALSE = re.compile(
     r"[^\n]{0,12}?(?:라는|다는|란|라고하는)(?:것|말|건|게|설명|주장|얘기|이야기)?(?:은|는|이|도)?"
     r"(?:사실)?(?:이|은)?(?:틀[렸린리려]|거짓|오해|사실이?아니|잘못|아니)"
 )
+_MODIFIER = re.compile(r"(?:같은|높은|낮은|많은|적은|작은|큰|한|된|인|의|반대)$")
+_MODIFIED_DENIED = re.compile(rf"[가-힣\ue000-\uf8ff]{{1,3}}[이가]{_NOT}")
 _BEFORE = re.compile(r"(?:(?:^|[^잘])못|(?:^|[을를은는이가도에로])안)$")
 _ENGLISH_BEFORE = re.compile(
     r"(?:\bnot|n't|\bnever|\bwithout|\bno|\brather than|\binstead of)\s+(?:(?:a|an|the|its)\s+)?$"
 )
 _ENGLISH_AFTER = re.compile(r"(?:isnot|isn't|isnt|doesnot|doesn't|doesnt|arenot)")
-_OWN = re.compile(r"아니|아닌|아님|않|없|말고|무관|무시|제외|상관|(?:^|[^잘])못|\b안 |\bnot?\b|without|never")
+_OWN = re.compile(r"아니|아닌|아님|않|없|말고|무관|무시|제외|상관|대신|(?:^|[^잘])못|\b안 |\bnot?\b|without|never")
 _LOOK_AHEAD = 40
 
 
@@ -59,6 +61,8 @@ def is_denied(reading: Reading, span: Span, *, whole: bool = True) -> bool:
     text = reading.text
     after = text[span.end : span.end + _LOOK_AHEAD].split("\n", 1)[0]
     if after and (_NOUN_DENIED.match(after) or (_denied_later if whole else _INNER_DENIED.match)(after)):
+        return True
+    if after and _MODIFIER.search(text, max(0, span.end - 2), span.end) and _MODIFIED_DENIED.match(after):
         return True
     before = text[max(0, span.start - 3) : span.start]
     if _BEFORE.search(before.rsplit("\n", 1)[-1]):

@@ -34,15 +34,19 @@ class Expression:
     def find(self, reading: Reading) -> tuple[Span, ...]:
         """The first match that is not denied."""
         for span in self._matches(reading):
-            if self._keeps_denial or not is_denied(reading, span):
+            if not self._denied(reading, span):
                 return (span,)
         return ()
 
     def find_denied(self, reading: Reading) -> tuple[Span, ...]:
         """A match that does not count because it is denied."""
-        if self._keeps_denial:
-            return ()
-        return next(((span,) for span in self._matches(reading) if is_denied(reading, span)), ())
+        return next(((span,) for span in self._matches(reading) if self._denied(reading, span)), ())
+
+    def _denied(self, reading: Reading, span: Span) -> bool:
+        """A match by an alternative that states a negation is taken as it is; the others are not."""
+        if self._keeps_denial and contains_denial(reading.quote(span)):
+            return False
+        return is_denied(reading, span)
 
     def _matches(self, reading: Reading) -> Iterator[Span]:
         """All matches, denied ones too; over letters, none that takes a piece of a whole term."""
@@ -217,4 +221,7 @@ def _translate_class(token: str, source: str, table: TermTable | None) -> str:
     read = re.sub(r"\{[^{}]*\}", lambda found: _translate_braces(found[0], source, table), token)
     read = read if "\\" in read else read.lower()
     head = 2 if read.startswith("[^") else 1
-    return read[:head] + "\\n" + read[head:] if re.search(r"[.!]", read) and not re.search("[0-9]", read) else read
+    if re.search(r"[.!]", read) and not re.search("[0-9]", read):
+        first = "\\" if read[head] == "-" else ""
+        return f"{read[:head]}\\n{first}{read[head:]}"
+    return read

@@ -12,7 +12,7 @@ from raglift.grading.quantities import Values, agree, is_group, is_measured, val
 from raglift.grading.reading import Reading, Span, read_text
 from raglift.grading.terms import TermTable
 
-_HOLDS_FORMULA = re.compile(r"[/+\-*^nAMUDdspWSRNQ]|m.*e|f.*c")
+_HOLDS_FORMULA = re.compile(r"[/+\-*^qnAMUDdspWSRNQ]|m.*e|f.*c")
 
 _LETTER_SUBJECTS = {"p": "precision", "r": "recall"}
 
@@ -49,7 +49,7 @@ def find_formulas(reading: Reading) -> tuple[Formula, ...]:
         found: list[Formula] = []
         start = 0
         for end in (*reading.sentence_ends, len(reading.text)):
-            if end - start > 2:
+            if end - start > 1:
                 found += _find_in_sentence(reading, start, end)
             start = end + 1
         known = reading.memory["formulas"] = tuple(found)
