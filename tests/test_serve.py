@@ -278,7 +278,7 @@ def test_a_client_that_leaves_frees_its_row(run: Run) -> None:
     with serve(run) as (address, service):
         body = {"model": "sft.none", "messages": [{"role": "user", "content": "안녕"}], "max_tokens": 400, "stream": True}
         with httpx2.stream("POST", f"{address}/v1/chat/completions", json=body) as reply:
-            next(reply.iter_lines())
+            assert any('"content": "' in line and '"content": ""' not in line for line in reply.iter_lines())
         started = time.monotonic()
         while service.metrics.write({}).find("raglift_batches_total 1") < 0:
             assert time.monotonic() - started < 10
@@ -323,8 +323,10 @@ def test_stop_finishes_what_runs_and_a_killed_server_starts_again(run: Run) -> N
     """SIGTERM: the running request is answered, then exit 0. SIGKILL: the next start serves as before."""
     body = {"model": "sft.none", "messages": [{"role": "user", "content": "안녕"}], "max_tokens": 300}
     process, address = start_process(run)
-    process.kill()
-    process.wait()
+    with httpx2.stream("POST", f"{address}/v1/chat/completions", json={**body, "stream": True}, timeout=60) as reply:
+        next(reply.iter_lines())
+        process.kill()
+        process.wait()
     process, address = start_process(run)
     with httpx2.stream("POST", f"{address}/v1/chat/completions", json={**body, "stream": True}, timeout=60) as reply:
         lines = reply.iter_lines()
@@ -357,8 +359,8 @@ def test_row_cuts_at_a_stop_that_spans_tokens_and_ignores_repeats() -> None:
     job = Job("sft", "p", 1, ["a"], AnswerConfig(max_new_tokens=20), ("END",), events.append)
     job.streams = True
     row = Row(job, 0, Letters())
-    going = [row.take(step, ord(letter)) for step, letter in enumerate(" abENcEND more")]
-    assert going == [True] * 8 + [False] * 6
+    going = [row.take(step, ord(letter)) for step, letter in enumerate(" abENcEND")]
+    assert going == [True] * 8 + [False]
     assert row.take(0, ord("a")) and not row.take(8, ord("D"))
     done = row.finish(Completion("abENcEND", 8, True))
     assert done == Completion("abENc", 8, False)

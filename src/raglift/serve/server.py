@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import uvicorn
 
 from raglift.ask import Asker
-from raglift.errors import InputError
+from raglift.errors import InputError, Interruption
 from raglift.models.generation import LocalModel
 from raglift.progress import say
 from raglift.runfolder import RunFolder
@@ -62,7 +62,7 @@ def serve_run(asker: Asker, folder: RunFolder, options: ServerOptions) -> None:
     say(f"serving on http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C stops)")
     try:
         server.run(sockets=[listener])
-    except KeyboardInterrupt:  # uvicorn raises the signal again once all is finished
+    except (KeyboardInterrupt, Interruption):  # uvicorn raises the signal again once all is finished
         say("stopped")
     finally:
         listener.close()
