@@ -66,6 +66,7 @@ NOT_PHRASES = [
     ("recall", "it is not recall"),
     ("찾", "양성을 못 찾은 비율"),
     ("정밀도", "정밀도라는 말은 틀렸어"),
+    ("t-분포", "t-분포 대신 정규 분포를 써"),
 ]
 
 
@@ -88,6 +89,11 @@ NOT_DENIED = [
     ("검증 손실", "검증 손실이 줄지 않으면 멈춰"),
     ("예측", "음성을 양성으로 잘못 예측해"),
     ("오차", "오차를 없애는 방법"),
+    ("정규 분포", "t-분포 대신 정규 분포를 써"),
+    ("단순", "모델이 단순해서 배우지 못해"),
+    ("re: 너무단순", "너무 단순해서 데이터를 충분히 설명하지 못하는 거야"),
+    ("평균 … 표준편차", "평균을 빼고 표준편차로 나눠"),
+    ("W … S", "W에서 F를 빼고 S로 나눠"),
 ]
 
 
@@ -187,6 +193,13 @@ EXPRESSIONS = [
     ("re: overfit", "Overfitting 을 막아"),
     ("re: {recall}[^{precision}]{0,20}{fn}", "재현율은 FN이 많으면"),
     ("re: TP.FN", "TP,FN"),
+    ("re: a[^-0-9.]b", "a가b"),
+    ("re: [^-가.]나", "다나"),
+    ("re: (?:!|가)나", "가나"),
+    ("re: {intersection}/{union}", "교집합/합집합이야"),
+    (r"re: √\(?{mse}", "√MSE 야"),
+    ("re: 크기가아니|방향", "방향이야"),
+    ("re: 크기가아니|방향", "크기가 아니야"),
 ]
 NOT_EXPRESSIONS = [
     ("re: {recall}.{0,6}낮", "정밀도가 낮아져"),
@@ -195,6 +208,12 @@ NOT_EXPRESSIONS = [
     ("re: {recall}.{0,30}{fn}", "재현율이야. FN이야"),
     ("re: {recall}[^{precision}]{0,20}{fn}", "재현율, 정밀도, FN"),
     ("re: {harmonic-mean}", "조화 평균이 아니야"),
+    ("re: a[^-0-9.]b", "a-b"),
+    ("re: [^-가.]나", "-나"),
+    ("re: [^-가.]나", "야. 나"),
+    ("re: (?:!|가)나", "다나"),
+    ("re: 크기가아니|방향", "방향이 아니라 크기야"),
+    ("re: {gradient}의같은", "기울기의 같은 방향이 아니라 반대 방향으로 가"),
 ]
 
 
@@ -235,6 +254,7 @@ def test_unreadable_pattern_is_the_users_error(pattern: str) -> None:
         ("오차 행렬", ["confusion-matrix"]),
         ("가로축 X-axis 세로축", ["x-axis", "x-axis", "y-axis"]),
         ("http tpx xtp", []),
+        ("부정으로, 긍정으로, 부정확한", ["negative", "positive", "other-words"]),
     ],
 )
 def test_terms(text: str, terms: list[str]) -> None:
