@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from raglift.config import Config
+from raglift.datasets import dump_line
 from raglift.models.generation import TextModel
 from raglift.progress import show_progress
 from raglift.prompts import PromptContext, build_prompt
 from raglift.records import Answer, Arm, Question, Retrieved
-from raglift.runfolder import RunFolder, append_lines, dump_line, hash_content, recover_lines, write_atomically
+from raglift.runfolder import RunFolder, append_lines, hash_content, recover_lines, write_atomically
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def compare_run(
         "samples": config.answer.samples,
         "seeds": config.list_seeds(),
     }
-    return round_numbers(result)  # type: ignore[no-any-return]
+    return round_tree(result)
 
 
 def tally_answers(answers: Sequence[Answer], grades: Mapping[str, Grade]) -> dict[str, Tally]:

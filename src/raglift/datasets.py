@@ -200,7 +200,8 @@ def find_overlaps(experiment: Experiment) -> list[tuple[Example, Question]]:
 
 
 def _read_records(file: Path, parse: Any) -> list[Any]:
-    records, seen = [], {}
+    records: list[Any] = []
+    seen: dict[str, int] = {}
     for number, row in read_jsonl(file):
         record = parse(row, f"{file}:{number}")
         identifier = getattr(record, "id", None)

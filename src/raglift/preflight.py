@@ -169,7 +169,7 @@ def describe_outlook(experiment: Experiment, config: Config) -> Outlook:
     return Outlook(
         passages=len(experiment.passages),
         examples=len(experiment.examples),
-        questions=dict(counts),
+        questions={str(name): number for name, number in counts.items()},
         arms=tuple(str(arm) for arm in arms),
         answers=asked * samples * seeds,
         headline=f"{config.compare.a} → {config.compare.b} on {headline} {split} questions",

@@ -237,6 +237,6 @@ def _is_alive(holder: dict[str, Any]) -> bool:
 
 def _process_start(process: int) -> float | None:
     try:
-        return psutil.Process(process).create_time()
+        return float(psutil.Process(process).create_time())
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None

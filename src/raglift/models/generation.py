@@ -177,7 +177,7 @@ def list_end_tokens(loaded: LoadedModel) -> list[int]:
 def _step(
     model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache, positions: torch.Tensor
 ) -> torch.Tensor:
-    output = model(
+    logits: torch.Tensor = model(
         input_ids=ids,
         attention_mask=mask,
         position_ids=positions,
@@ -186,8 +186,8 @@ def _step(
         # One position a row, as an index: a slice of many rows is not contiguous, and in bf16 on CPU torch
         # then expands the whole LM head for each row.
         logits_to_keep=torch.tensor([ids.shape[1] - 1], device=ids.device),
-    )
-    return output.logits[:, -1]
+    ).logits
+    return logits[:, -1]
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,0 +1,65 @@
+"""The embedded model for real: its weights train, answer, and say greedily what `generate` says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raglift.config import AnswerConfig, Config
+from raglift.datasets import copy_experiment
+from raglift.experiment import open_run, run_experiment
+from raglift.models.generation import LocalModel, list_end_tokens
+from raglift.models.loading import LoadedModel, load_model
+
+
+@pytest.fixture(scope="module")
+def gemma() -> LoadedModel:
+    return load_model(Config(name="x"))
+
+
+def test_embedded_model_trains_answers_and_reports(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    copy_experiment("ml-qa-ko", folder)
+    keep_rows(folder / "questions.jsonl", lambda row: row["id"] in ("seen-12", "seen-13", "unseen-pca"))
+    keep_rows(folder / "train.jsonl", lambda row: True)
+    run = open_run(
+        str(folder), tmp_path / "run",
+        ["train.epochs=1", "answer.samples=1", "answer.max_new_tokens=24", "train.batch_size=6"],
+        arms="base.oracle,sft.none,rag-sft.oracle",
+    )  # fmt: skip
+    comparison = run_experiment(run)
+    losses = [json.loads(line)["loss"] for line in run.folder.training_log("rag-sft", 0).read_text().splitlines()]
+    assert losses[-1] < losses[0], "it learns"
+    answers = [json.loads(line) for line in run.folder.answers.read_text().splitlines()]
+    tuned = [row["text"] for row in answers if row["arm"] == "rag-sft.oracle"]
+    untuned = [row["text"] for row in answers if row["arm"] == "base.oracle"]
+    assert tuned != untuned, "the adapter changes the answers"
+    assert all(any("가" <= letter <= "힣" for letter in text) for text in tuned), "it answers in Korean"
+    assert comparison["arms"]["rag-sft.oracle"]["seen"]["total"] == 2
+    assert "seen-12" in (run.folder.path / "report.json").read_text()
+
+
+def test_greedy_tokens_equal_generate_on_50_prompts(gemma: LoadedModel) -> None:
+    folder = Path(__file__).parent.parent / "src" / "raglift" / "data" / "ml-qa-ko"
+    questions = [json.loads(line)["question"] for line in (folder / "questions.jsonl").read_text().splitlines()][:50]
+    prompts = [f"{question}\n### 답변:" for question in questions]
+    assert len(prompts) == 50
+    ours = LocalModel(gemma, "gemma").complete_prompts(
+        prompts, [["noise"]] * 50, AnswerConfig(temperature=0, max_new_tokens=5)
+    )
+    ends = list_end_tokens(gemma)
+    for prompt, (completion,) in zip(prompts, ours, strict=True):
+        ids = gemma.tokenizer(prompt, return_tensors="pt")
+        full = gemma.model.generate(**ids, max_new_tokens=5, do_sample=False)[0, ids.input_ids.shape[1] :].tolist()
+        new = [token for token in full if token not in ends]
+        assert gemma.tokenizer.decode(new, skip_special_tokens=True).strip() == completion.text
+
+
+def keep_rows(file: Path, wanted: Any) -> None:
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    file.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows if wanted(row)), encoding="utf-8"
+    )

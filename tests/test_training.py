@@ -1,0 +1,177 @@
+"""Training: the loss is full cross-entropy's, rows are right, a resumed adapter is the undisturbed one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, Trainer
+
+from raglift.config import Config, LoraConfig, TrainConfig
+from raglift.errors import InputError, RunError
+from raglift.models.adapters import add_adapter
+from raglift.models.loading import LoadedModel, load_model
+from raglift.prompts import TrainingRow
+from raglift.runfolder import RunFolder
+from raglift.training import (
+    IGNORED,
+    AnswerTrainer,
+    RowCollator,
+    build_arguments,
+    check_adapter_reaches_output,
+    encode_row,
+    find_checkpoint,
+    train_adapter,
+)
+
+ROWS = [
+    TrainingRow("재현율 알려줄래?", "실제 Positive 중에서 찾아낸 비율이야!", ("Recall (재현율) : 찾아낸 비율",)),
+    TrainingRow("정밀도 설명 좀", "맞은 비율이지!", ("Precision (정밀도) : 맞은 비율 | TP / (TP + FP)",)),
+    TrainingRow("정확도?", "전체 중에서 맞힌 비율이야! 😊", ()),
+]
+
+
+def make_config(model: Path, **train: object) -> Config:
+    settings = TrainConfig(**{"epochs": 4, "batch_size": 2, "log_every": 1, "learning_rate": 0.01, **train})
+    return Config(name="x", model=str(model), precision="float32", lora=LoraConfig(rank=4, dropout=0.0), train=settings)
+
+
+@pytest.fixture
+def loaded(tiny_model: Path) -> LoadedModel:
+    return load_model(make_config(tiny_model))
+
+
+def read_losses(folder: RunFolder) -> list[float]:
+    return [json.loads(line)["loss"] for line in folder.training_log("sft", 0).read_text().splitlines()]
+
+
+def test_rows_learn_the_answer_and_the_end_token_only(loaded: LoadedModel) -> None:
+    row = encode_row(loaded, Config(name="x").prompt, ROWS[0])
+    learned = [label for label in row["labels"] if label != IGNORED]
+    assert row["input_ids"][-len(learned) :] == learned
+    assert learned[-1] == loaded.tokenizer.eos_token_id
+    assert loaded.tokenizer.decode(learned[:-1]) == " " + ROWS[0].answer
+    prompt = loaded.tokenizer.decode(row["input_ids"][: -len(learned)], skip_special_tokens=True)
+    assert prompt == "(제공된 정보) Recall (재현율) : 찾아낸 비율 (사용자 질문) 재현율 알려줄래?\n### 답변:"
+
+
+class FullLogitsTrainer(Trainer):
+    """The plain way: all logits of all positions, shifted by one."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):  # type: ignore[no-untyped-def]
+        mask = inputs["attention_mask"]
+        logits = model(
+            input_ids=inputs["input_ids"], attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)
+        ).logits
+        total = cross_entropy(
+            logits[:, :-1].flatten(0, 1).float(), inputs["labels"][:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        return total / num_items_in_batch
+
+
+def train_losses(kind: type[Trainer], loaded: LoadedModel, config: Config, folder: Path) -> list[float]:
+    model = add_adapter(loaded, config.lora, 0)
+    arguments = build_arguments(config, 0, folder, loaded.device)
+    trainer = kind(
+        model=model,
+        args=arguments,
+        train_dataset=[encode_row(loaded, config.prompt, row) for row in ROWS],
+        data_collator=RowCollator(loaded.tokenizer.pad_token_id),
+    )
+    trainer.train()
+    model.unload()
+    return [row["loss"] for row in trainer.state.log_history if "loss" in row]
+
+
+def test_ten_steps_equal_full_logits_cross_entropy(loaded: LoadedModel, tiny_model: Path, tmp_path: Path) -> None:
+    config = make_config(tiny_model, epochs=5)
+    ours = train_losses(AnswerTrainer, loaded, config, tmp_path / "ours")
+    plain = train_losses(FullLogitsTrainer, loaded, config, tmp_path / "plain")
+    assert len(ours) == 10
+    assert ours == pytest.approx(plain, abs=1e-4)
+    assert ours[-1] < ours[0] - 0.1, "it learns"
+
+
+def test_ten_steps_equal_trl(loaded: LoadedModel, tiny_model: Path, tmp_path: Path) -> None:
+    from datasets import Dataset
+    from peft import LoraConfig as PeftConfig
+    from transformers import set_seed
+    from trl import SFTConfig, SFTTrainer
+
+    config = make_config(tiny_model, epochs=5)
+    ours = train_losses(AnswerTrainer, loaded, config, tmp_path / "ours")
+    encoded = [encode_row(loaded, config.prompt, row) for row in ROWS]
+    rows = [{"input_ids": r["input_ids"], "labels": r["labels"]} for r in encoded]
+    arguments = build_arguments(config, 0, tmp_path / "trl", loaded.device).to_dict()
+    keep = (
+        "learning_rate lr_scheduler_type per_device_train_batch_size num_train_epochs max_grad_norm optim seed data_seed "
+        "logging_steps save_strategy report_to disable_tqdm use_cpu weight_decay"
+    ).split()
+    set_seed(0)
+    trainer = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32),
+        args=SFTConfig(output_dir=str(tmp_path / "trl"), **{k: arguments[k] for k in keep}, max_length=None, bf16=False),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=loaded.tokenizer,
+        peft_config=PeftConfig(
+            r=4, lora_alpha=16, lora_dropout=0.0, init_lora_weights="gaussian",
+            target_modules=list(config.lora.targets), task_type="CAUSAL_LM",
+        ),
+    )  # fmt: skip
+    trainer.train()
+    theirs = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    assert ours == pytest.approx(theirs, abs=2e-2)
+
+
+def test_resumed_training_gives_the_undisturbed_adapter(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from raglift import training
+
+    config = make_config(tiny_model, epochs=6)
+    config = config.model_copy(update={"lora": LoraConfig(rank=4, dropout=0.1)})
+    calm, torn = RunFolder(tmp_path / "calm"), RunFolder(tmp_path / "torn")
+    train_adapter(calm, load_model(config), config, "sft", 0, ROWS, "same")
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+
+    class Crash(Exception):
+        pass
+
+    report = training.StepReporter.on_step_end
+
+    def crash_at_seven(self, args, state, control, **more):  # type: ignore[no-untyped-def]
+        if state.global_step == 7:
+            raise Crash
+        report(self, args, state, control, **more)
+
+    monkeypatch.setattr(training.StepReporter, "on_step_end", crash_at_seven)
+    with pytest.raises(Crash):
+        train_adapter(torn, load_model(config), config, "sft", 0, ROWS, "same")
+    monkeypatch.setattr(training.StepReporter, "on_step_end", report)
+    folder = torn.path / "checkpoints" / "sft-seed0-same"
+    found = find_checkpoint(folder)
+    assert found is not None and found.name == "checkpoint-6"
+    (folder / "checkpoint-9").mkdir()
+    assert find_checkpoint(folder) == found, "a checkpoint without its state file was not written whole"
+    train_adapter(torn, load_model(config), config, "sft", 0, ROWS, "same")
+    weights = [run.adapter("sft", 0).joinpath("adapter_model.safetensors").read_bytes() for run in (calm, torn)]
+    assert weights[0] == weights[1]
+    assert read_losses(calm) == read_losses(torn)
+    assert not folder.exists()
+
+
+def test_loss_that_is_no_number_stops_with_what_to_try(tiny_model: Path, tmp_path: Path) -> None:
+    config = make_config(tiny_model, learning_rate=1e30, max_gradient_norm=1e30)
+    with pytest.raises(RunError, match=r"(?s)loss is (nan|inf).*learning_rate"):
+        train_adapter(RunFolder(tmp_path), load_model(config), config, "sft", 0, ROWS, "x")
+
+
+def test_adapter_without_layers_is_refused(loaded: LoadedModel, tiny_model: Path) -> None:
+    config = make_config(tiny_model)
+    wrong = config.model_copy(update={"lora": LoraConfig(rank=4, targets=("no_such_layer",))})
+    with pytest.raises(InputError, match=r"lora\.targets"):
+        check_adapter_reaches_output(loaded, wrong)
+    check_adapter_reaches_output(loaded, config)
