@@ -11,7 +11,7 @@ from raglift.grading.terms import TermTable
 
 _SIGNS = "\ue000-\uf8ff"
 _APPOSITION = re.compile(rf"([{_SIGNS}])(?:[(\[](?:\1[,/=]?)+[)\]]|[/]?\1)+")
-_COMPLEMENT = re.compile(rf"([{_SIGNS}])[이가]?아닌")
+_COMPLEMENT = re.compile(rf"([{_SIGNS}])[이가]?아(닌|니라고)")
 _VALUE_WORDS = ("값", "수치")
 
 
@@ -93,7 +93,7 @@ def read_terms(letters: Letters, table: TermTable) -> Reading:
     joined = "".join(signs)
     if _APPOSITION.search(joined):
         joined, place = _join_appositions(joined, place)
-    if "아닌" in joined:
+    if "아닌" in joined or "아니라고" in joined:
         joined, place = _name_complements(joined, place, table)
     ends = tuple(found.start() for found in re.finditer(SENTENCE_END, joined))
     return Reading(letters, joined, tuple(place), ends, table)
@@ -113,7 +113,7 @@ def _join_appositions(text: str, place: list[int]) -> tuple[str, list[int]]:
 
 
 def _name_complements(text: str, place: list[int], table: TermTable) -> tuple[str, list[int]]:
-    """`양성이 아닌 것` is `음성인 것`, and the other way round."""
+    """`양성이 아닌 것` is `음성인 것`, `양성이 아니라고` is `음성라고`, and the other way round."""
     pair = [table.sign_of.get(name, "") for name in ("positive", "negative")]
     other = dict(zip(pair, pair[::-1], strict=True))
     pieces: list[str] = []
@@ -121,8 +121,9 @@ def _name_complements(text: str, place: list[int], table: TermTable) -> tuple[st
     done = 0
     for found in _COMPLEMENT.finditer(text):
         if found[1] in other:
-            pieces += [text[done : found.start()], other[found[1]], "인"]
-            kept += [*place[done : found.start() + 1], place[found.end() - 1]]
+            ending = "인" if found[2] == "닌" else "라고"
+            pieces += [text[done : found.start()], other[found[1]], ending]
+            kept += [*place[done : found.start() + 1], *place[found.end() - len(ending) : found.end()]]
             done = found.end()
     pieces.append(text[done:])
     kept += place[done:]
