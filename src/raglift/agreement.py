@@ -15,8 +15,8 @@ from raglift.errors import InputError, suggest_name
 from raglift.grading.grades import read_grades
 from raglift.grading.review_items import choose_compared, read_reviewable
 from raglift.records import Answer, Experiment, Grade
-from raglift.report.sanitization import clean_line, clean_values
 from raglift.runfolder import RunFolder, recover_lines, write_json
+from raglift.sanitization import clean_line, clean_values
 from raglift.statistics.agreement import Agreement, compute_alpha, measure_agreement
 
 LOW_AGREEMENT = 0.667  # Krippendorff (2004, Human Communication Research 30:411): below it, no conclusions
@@ -133,7 +133,7 @@ def describe_agreement(grading: Grading, experiment: Experiment, config: Config)
         "warnings": list_warnings(pairs, config.grader),
         "disagreements": list_disagreements(grading, experiment),
     }
-    return round_numbers(result)  # type: ignore[no-any-return]
+    return round_numbers(result)
 
 
 def count_verdicts(grading: Grading, name: str) -> dict[str, int]:

@@ -97,7 +97,7 @@ def compare_run(
         "samples": config.answer.samples,
         "seeds": config.list_seeds(),
     }
-    return round_tree(result)
+    return round_numbers(result)
 
 
 def tally_answers(answers: Sequence[Answer], grades: Mapping[str, Grade]) -> dict[str, Tally]:
@@ -379,7 +379,7 @@ def compare_table(file: Path, prefix_a: str, prefix_b: str, margin: float = 5.0)
         raise InputError(str(file), "no rows", "one row a question")
     a, b = (np.array(counts[side], dtype=int).T for side in ("a", "b"))
     comparison = compare_paired(a[0], a[1], b[0], b[1], ids=questions, margin=margin)
-    return round_numbers(describe_comparison(comparison, prefix_a, prefix_b))  # type: ignore[no-any-return]
+    return round_numbers(describe_comparison(comparison, prefix_a, prefix_b))
 
 
 def read_table(file: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str | None]]]:
@@ -418,21 +418,21 @@ def _read_counts_of(row: Mapping[str, str | None], names: tuple[str, str], where
     return correct, total
 
 
-def round_numbers(value: Any) -> Any:
+def round_numbers(values: dict[str, Any]) -> dict[str, Any]:
     """Floats to 6 decimals (p-values keep 8); what is not finite becomes None, for JSON has no NaN."""
+    return {key: _round_value(item, is_p=str(key).startswith("p_")) for key, item in values.items()}
+
+
+def _round_value(value: Any, is_p: bool = False) -> Any:
     if isinstance(value, dict):
-        return {
-            key: _round_p(item) if str(key).startswith("p_") else round_numbers(item) for key, item in value.items()
-        }
+        return round_numbers(value)
     if isinstance(value, list | tuple):
-        return [round_numbers(item) for item in value]
+        return [_round_value(item) for item in value]
     if isinstance(value, float | np.floating):
-        return round(float(value), 6) if math.isfinite(value) else None
+        if not math.isfinite(value):
+            return None
+        return float(f"{value:.10g}") if is_p else round(float(value), 6)
     return int(value) if isinstance(value, np.integer) else value
-
-
-def _round_p(value: Any) -> Any:
-    return float(f"{value:.10g}") if isinstance(value, float) and math.isfinite(value) else round_numbers(value)
 
 
 def _all_ids(tally: Tally) -> set[str]:

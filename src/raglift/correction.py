@@ -32,7 +32,7 @@ def weigh_grades(
     for warning in agreement["warnings"] if agreement else ():
         say(f"warning: {warning}")
     found = {"corrected": describe_corrected(folder, answers, experiment, config), "agreement": agreement}
-    return round_numbers(found)  # type: ignore[no-any-return]
+    return round_numbers(found)
 
 
 def describe_corrected(
@@ -194,7 +194,7 @@ def draw_answers(
         "disagreement": "measured" if None not in measured else f"guessed at {GUESSED_DISAGREEMENT:g} %",
         "needed": list_needed(interval, max(1, sample.answers // 2), measured),
     }
-    return round_numbers(drawn)  # type: ignore[no-any-return]
+    return round_numbers(drawn)
 
 
 def format_draw(drawn: Mapping[str, Any], run_dir: str) -> str:

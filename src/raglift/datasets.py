@@ -204,8 +204,8 @@ def _read_records(file: Path, parse: Any) -> list[Any]:
     seen: dict[str, int] = {}
     for number, row in read_jsonl(file):
         record = parse(row, f"{file}:{number}")
-        identifier = getattr(record, "id", None)
-        if identifier is not None and identifier in seen:
+        identifier = str(getattr(record, "id", f"line {number}"))
+        if identifier in seen:
             raise InputError(
                 f"{file}:{number}", f"id '{identifier}' again (first on line {seen[identifier]})", "ids that differ"
             )
