@@ -9,7 +9,8 @@ import pytest
 
 from raglift.report import numbers
 from raglift.report.reasons import name_kind
-from raglift.report.sanitization import (
+from raglift.report.texts import TABLE, speak
+from raglift.sanitization import (
     clean_cell,
     clean_line,
     clean_text,
@@ -17,7 +18,6 @@ from raglift.report.sanitization import (
     escape_markdown,
     quote_code,
 )
-from raglift.report.texts import TABLE, speak
 
 REPORT = Path(__file__).parents[1] / "src" / "raglift" / "report"
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from raglift.errors import InputError, RunError
 from raglift.grading.review_state import LONGEST_NOTE, Review
 from raglift.progress import say
-from raglift.report.sanitization import clean_values
+from raglift.sanitization import clean_values
 
 ADDRESS = "127.0.0.1"
 LARGEST_BODY = 64 * 1024  # bytes

@@ -16,7 +16,7 @@ from raglift.errors import InputError, RunError
 from raglift.grading.review_items import ReviewItem
 from raglift.grading.review_log import ReviewLog, Row, build_rows
 from raglift.records import Verdict
-from raglift.report.sanitization import clean_line, clean_text
+from raglift.sanitization import clean_line, clean_text
 
 LONGEST_NOTE = 4_000  # characters
 LONGEST_NAME = 60

@@ -11,8 +11,8 @@ from pathlib import Path
 from raglift.errors import InputError
 from raglift.grading.review_state import LONGEST_NOTE, Review, clean_note
 from raglift.records import Verdict
-from raglift.report.sanitization import clean_cell
 from raglift.runfolder import write_atomically
+from raglift.sanitization import clean_cell
 
 COLUMNS = ("key", "question", "reference", "passage", "answer", "verdict", "note")
 WORDS: dict[str, Verdict] = {

@@ -8,10 +8,10 @@ from typing import Any
 from raglift.report.content import Content, TrainingLog
 from raglift.report.markdown import draw_table
 from raglift.report.numbers import format_accuracy, format_decimal, format_interval, format_tally, is_number
-from raglift.report.sanitization import escape_markdown, quote_code
 from raglift.report.sentences import list_limits, say_lift, say_verdict
 from raglift.report.settings import flatten
 from raglift.report.texts import say_split, speak
+from raglift.sanitization import escape_markdown, quote_code
 
 # What the hub calls the embedded model, and the terms it comes under
 HUB_NAMES = {"gemma3-270m": "google/gemma-3-270m"}

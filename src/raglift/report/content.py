@@ -15,8 +15,8 @@ from raglift.errors import InputError, RunError
 from raglift.grading.grades import read_grades
 from raglift.records import SPLITS, Experiment, Question
 from raglift.report.reasons import name_kind
-from raglift.report.sanitization import clean_line, clean_values
 from raglift.runfolder import RunFolder, hash_content, recover_lines
+from raglift.sanitization import clean_line, clean_values
 
 
 @dataclass(frozen=True)

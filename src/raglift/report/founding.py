@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raglift.report.numbers import format_accuracy, format_cell
-from raglift.report.sanitization import clean_cell, clean_line
+from raglift.sanitization import clean_cell, clean_line
 
 
 @dataclass(frozen=True)

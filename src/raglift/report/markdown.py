@@ -18,11 +18,11 @@ from raglift.report.numbers import (
     format_tally,
 )
 from raglift.report.reasons import say_kind
-from raglift.report.sanitization import escape_markdown, quote_code
 from raglift.report.sentences import list_limits, say_basis, say_lift, say_verdict
 from raglift.report.settings import list_run_facts
 from raglift.report.texts import TABLE, Say, say_split, say_verdict_word, speak
 from raglift.report.views import list_effects, list_hits, list_losses
+from raglift.sanitization import escape_markdown, quote_code
 
 SHOWN_REASONS = 5  # for each arm; report.json has all
 

@@ -12,9 +12,9 @@ from rich.text import Text
 from raglift.records import SPLITS
 from raglift.report.founding import FoundingTable, build_founding_tables
 from raglift.report.numbers import MISSING, format_accuracy, format_tally
-from raglift.report.sanitization import clean_line, clean_values
 from raglift.report.sentences import say_basis, say_lift, say_verdict
 from raglift.report.texts import Say, say_split, speak
+from raglift.sanitization import clean_line, clean_values
 
 
 def print_summary(
