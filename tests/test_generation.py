@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from raglift.config import AnswerConfig, Config
-from raglift.models.generation import LocalModel, choose_tokens, draw_noise, list_end_tokens
+from raglift.models.generation import LocalModel, _Writer, choose_tokens, draw_noise, list_end_tokens
 from raglift.models.loading import LoadedModel, load_model
 
 WORDS = "재현율 정밀도 정확도 비율 모델 찾아낸 예측한 전체 중에서 TP FN FP 뭐야 알려줘".split()
@@ -91,3 +91,19 @@ def test_noise_depends_on_its_name_alone() -> None:
     assert not np.array_equal(draw_noise("a", 8), draw_noise("b", 8))
     many = np.concatenate([draw_noise(str(i), 50) for i in range(200)])
     assert abs(many.mean() - 0.5) < 0.01 and 0 <= many.min() and many.max() < 1
+
+
+def test_line_rule_ends_answers_at_the_first_break_behind_text(tiny_model: Path) -> None:
+    loaded = load_model(Config(name="x", model=str(tiny_model), precision="float32"))
+    broken = loaded.tokenizer("\n").input_ids[-1]
+    text = loaded.tokenizer("비율", add_special_tokens=False).input_ids
+    writer = _Writer(loaded, 3, AnswerConfig(stop="line"), None)
+    assert broken in writer.breaks
+    for row, tokens in enumerate(
+        ([broken, *text, broken, *text], [*text, *text], [broken, loaded.tokenizer.eos_token_id])
+    ):
+        for step, token in enumerate(tokens):
+            if not writer.take([row], step, [token])[0]:
+                break
+    assert [c.text for c in writer.finish()] == ["비율", "비율비율", ""]
+    assert [c.truncated for c in writer.finish()] == [False, True, False]

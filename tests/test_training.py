@@ -67,7 +67,10 @@ class FullLogitsTrainer(Trainer):
             input_ids=inputs["input_ids"], attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)
         ).logits
         total = cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(), inputs["labels"][:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
+            logits[:, :-1].flatten(0, 1).float(),
+            inputs["labels"][:, 1:].flatten(),
+            ignore_index=IGNORED,
+            reduction="sum",
         )
         return total / num_items_in_batch
 

@@ -81,6 +81,9 @@ class AnswerConfig(Section):
     temperature: float = Field(0.6, ge=0)
     top_k: int = Field(50, ge=1)
     max_new_tokens: int = Field(64, ge=1)
+    # Where an answer ends besides its end token. An untuned model never writes that token and runs on; `line` ends
+    # every arm's answers at their first line break, `auto` does so where no training answer has one.
+    stop: Literal["auto", "line", "token"] = "auto"
     questions_per_batch: int = Field(48, ge=1)
     distractors: int = Field(4, ge=1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
@@ -92,6 +93,9 @@ def copy_experiment(source: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in EXPERIMENT_FILES:
             (folder / name).write_bytes((origin / name).read_bytes())
+        # The new experiment goes by its own folder's name, and so does its run folder.
+        settings = folder / "experiment.yaml"
+        settings.write_text(re.sub(r"(?m)^name:.*\n", "", settings.read_text(encoding="utf-8")), encoding="utf-8")
     except OSError as error:
         raise InputError(str(folder), f"cannot be written ({error.strerror})", "a folder that can be written") from None
 

@@ -89,6 +89,7 @@ def open_run(name_or_folder: str, run_folder: Path | None, overrides: Sequence[s
     config = load_config(source / "experiment.yaml", overrides, **options)
     experiment = load_experiment(source, config.name)
     check_experiment(experiment, config)
+    config = settle_stop(config, experiment)
     folder = RunFolder(run_folder or Path("runs") / config.name)
     folder.claim(config.name)
     bundled = name_or_folder if not (Path(name_or_folder) / "experiment.yaml").is_file() else str(source.absolute())
@@ -113,6 +114,15 @@ def reopen_run(path: Path, judge_overrides: Sequence[str] = ()) -> Run:
     experiment = load_experiment(source, config.name)
     check_experiment(experiment, config)
     return Run(folder, experiment, config)
+
+
+def settle_stop(config: Config, experiment: Experiment) -> Config:
+    """Decide `answer.stop: auto` by the training answers, so that every arm and every later call has the same rule."""
+    if config.answer.stop != "auto":
+        return config
+    has_breaks = any("\n" in example.answer.strip() for example in experiment.examples)
+    answer = config.answer.model_copy(update={"stop": "token" if has_breaks else "line"})
+    return config.model_copy(update={"answer": answer})
 
 
 def open_search(name_or_folder: str, run_folder: Path | None, overrides: Sequence[str] = ()) -> ContextResolver:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -123,38 +124,69 @@ def _complete_batch(
         cache.batch_select_indices(rows_of_prompts)
         logits, mask = logits[rows_of_prompts], mask[rows_of_prompts]
     position = mask.sum(dim=1)
-    ends = torch.tensor(list_end_tokens(loaded), device=device)
-    written: list[list[int]] = [[] for _ in names]
-    ended = [False] * len(names)
+    writer = _Writer(loaded, len(names), decoding, watch)
     alive = torch.arange(len(names), device=device)
     for step in range(decoding.max_new_tokens):
         tokens = choose_tokens(logits.float(), uniform[alive, step], decoding)
-        is_end = torch.isin(tokens, ends)
-        for row, token, at_end in zip(alive.tolist(), tokens.tolist(), is_end.tolist(), strict=True):
-            if at_end:
-                ended[row] = True
-            else:
-                written[row].append(token)
-        if watch is not None:
-            going = [
-                at_end or watch(row, step, token)
-                for row, token, at_end in zip(alive.tolist(), tokens.tolist(), is_end.tolist(), strict=True)
-            ]
-            is_end = is_end | ~torch.tensor(going, device=device)
-        if bool(is_end.all()) or step + 1 == decoding.max_new_tokens:
+        going = torch.tensor(writer.take(alive.tolist(), step, tokens.tolist()), device=device)
+        if step + 1 == decoding.max_new_tokens or not bool(going.any()):
             break
-        if bool(is_end.any()):
-            keep = (~is_end).nonzero().squeeze(1)
+        if not bool(going.all()):
+            keep = going.nonzero().squeeze(1)
             cache.batch_select_indices(keep)
             alive, tokens, mask, position = alive[keep], tokens[keep], mask[keep], position[keep]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         logits = _step(model, tokens[:, None], mask, cache, position[:, None])
         position = position + 1
-    texts = loaded.tokenizer.batch_decode(written, skip_special_tokens=True)
-    flat = iter(
-        Completion(text.strip(), len(row), not end) for text, row, end in zip(texts, written, ended, strict=True)
-    )
+    flat = iter(writer.finish())
     return [[next(flat) for _ in group] for group in noise]
+
+
+class _Writer:
+    """The tokens written so far, row by row, and which rows have ended."""
+
+    def __init__(self, loaded: LoadedModel, rows: int, decoding: AnswerConfig, watch: TokenWatch | None) -> None:
+        self.tokenizer = loaded.tokenizer
+        self.ends = set(list_end_tokens(loaded))
+        self.breaks = list_break_tokens(loaded.tokenizer) if decoding.stop == "line" else frozenset()
+        self.watch = watch
+        self.written: list[list[int]] = [[] for _ in range(rows)]
+        self.ended = [False] * rows
+
+    def take(self, rows: Sequence[int], step: int, tokens: Sequence[int]) -> list[bool]:
+        """Write one token a row; whether each row goes on."""
+        return [self._take_one(row, step, token) for row, token in zip(rows, tokens, strict=True)]
+
+    def _take_one(self, row: int, step: int, token: int) -> bool:
+        if token in self.ends:
+            self.ended[row] = True
+            return False
+        self.written[row].append(token)
+        # A line break in front of the answer does not end it.
+        if token in self.breaks and self._decode(self.written[row]):
+            self.ended[row] = True
+            return False
+        return self.watch is None or self.watch(row, step, token)
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        text: str = self.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        return text.partition("\n")[0].strip() if self.breaks else text
+
+    def finish(self) -> list[Completion]:
+        """The completions of all rows."""
+        return [
+            Completion(self._decode(tokens), len(tokens), not ended)
+            for tokens, ended in zip(self.written, self.ended, strict=True)
+        ]
+
+
+@lru_cache(maxsize=4)
+def list_break_tokens(tokenizer: Any) -> frozenset[int]:
+    """The tokens with a line break in them, as the three kinds of tokenizer spell it."""
+    pieces = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    return frozenset(
+        number for number, piece in enumerate(pieces) if piece and ("\n" in piece or "Ċ" in piece or piece == "<0x0A>")
+    )
 
 
 def pad_prompts(loaded: LoadedModel, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
