@@ -66,6 +66,7 @@ SAME = [
     ("TP / (TP + FN)", "TP÷(TP＋FN)"),
     ("TP / (TP + FN)", "TP∕(TP+FN)"),
     ("TP / (TP + FN)", "분자가 TP이고 분모가 TP + FN"),
+    ("TP / (TP + FN)", "Recall 은 분모가 실제 Positive 개수, 분자가 TP 인 비율이야!"),
     ("TP / (TP + FN)", "분모는 TP와 FN의 합, 분자는 TP야"),
     ("TP / (TP + FN)", "TP(참 양성)를 TP(참 양성)+FN(거짓 음성)으로 나눈 값"),
     ("(x - 평균) / 표준편차", "(x - μ) / σ"),

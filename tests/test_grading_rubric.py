@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from raglift.datasets import load_questions
 from raglift.errors import InputError
 from raglift.grading.rubric import RubricGrader, check_rubric, explain, grade_rubric, title_of
 from raglift.records import Passage, Question, Rubric
@@ -109,6 +110,39 @@ def test_grader_knows_the_title_and_another_rubric() -> None:
     assert grader.explain(make_question(RECALL), "TP/(TP+FN)이야")[1].fulfilled
     assert title_of("Recall (재현율) : 비율") == TITLE
     assert title_of("no head") == ""
+
+
+RECALL_ONLY = Rubric(
+    must=(("formula: TP / (TP + FN)", "실제 양성 … 비율"),), must_not=("re: {predict}한것중", "formula: TP / (TP + FP)")
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("Recall 은 실제 양성 중 찾은 비율이고, Precision 은 예측한 것 중 실제 양성이야", True),
+        ("Precision 은 TP/(TP+FP) 이고 Recall 은 TP/(TP+FN) 이야", True),
+        ("Recall 은 예측한 것 중 실제 양성의 비율이고, Precision 은 실제 양성 중 찾은 비율이야", False),
+        ("실제 양성 중 찾은 비율, 즉 예측한 것 중 맞은 거야", False),
+    ],
+)
+def test_a_remark_about_a_neighbour_is_no_fault(answer: str, right: bool) -> None:
+    assert grade_rubric(RECALL_ONLY, answer, ASKED).is_correct is right
+    forbidden = [row for row in explain(RECALL_ONLY, answer, ASKED) if row.kind == "must_not"]
+    assert all(row.fulfilled for row in forbidden) is right
+
+
+def test_blind_answers() -> None:
+    """Answers labelled before the rubrics were read or mended by them; a bar for whoever edits rubrics."""
+    file = Path(__file__).parent / "data" / "blind_answers.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    questions, passages = load_questions("ml-qa-ko")
+    by_id, grader = {question.id: question for question in questions}, RubricGrader(passages)
+    differ = [
+        row for row in rows if grader.grade(by_id[row["question_id"]], row["answer"]).is_correct != row["correct"]
+    ]
+    assert len(rows) > 800
+    assert len(differ) <= len(rows) // 40, differ
 
 
 def load_bundled() -> list[dict[str, object]]:

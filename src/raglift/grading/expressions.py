@@ -15,6 +15,7 @@ from raglift.grading.denial import contains_denial, is_denied
 from raglift.grading.normalization import plain_letters
 from raglift.grading.phrases import AFTER_NUMBER, spell_name
 from raglift.grading.reading import Reading, Span, read_text
+from raglift.grading.subjects import Skip
 from raglift.grading.terms import TermTable
 
 _RETRIES = 30
@@ -31,10 +32,10 @@ class Expression:
         self._letters = _compile(source, by_letter)
         self._keeps_denial = contains_denial(source)
 
-    def find(self, reading: Reading) -> tuple[Span, ...]:
+    def find(self, reading: Reading, skip: Skip | None = None) -> tuple[Span, ...]:
         """The first match that is not denied."""
         for span in self._matches(reading):
-            if not self._denied(reading, span):
+            if not self._denied(reading, span) and not (skip and skip((span,))):
                 return (span,)
         return ()
 

@@ -154,7 +154,7 @@ def _divide_share(tokens: Tokens) -> None:
 
 def _note_roles(tokens: Tokens, roles: dict[str, Operand]) -> None:
     """`분자는 TP`, `TP를 분자로`: the operand beside the word, in the order of the first such pair."""
-    for found in re.finditer(r"([NQ])[jotgfb]?(e)|(e)[ojg]?([NQ])", tokens.kinds):
+    for found in re.finditer(r"([NQ])[jotgfb]?(e)|(e)[ojg]?([NQ])(?![jtgf]e)", tokens.kinds):
         kind = found[1] or found[4]
         operand = tokens.items[found.start(2) if found[1] else found.start(3)]
         if isinstance(operand, Operand):

@@ -17,6 +17,7 @@ from raglift.grading.formulas import Formula, find_formulas, read_formula
 from raglift.grading.phrases import Phrase
 from raglift.grading.reading import Reading, Span
 from raglift.grading.roles import Binding, find_bound, role_of
+from raglift.grading.subjects import Skip
 from raglift.grading.terms import TermTable
 
 REACH = 30
@@ -28,8 +29,8 @@ class Pattern(Protocol):
 
     source: str
 
-    def find(self, reading: Reading) -> tuple[Span, ...]:
-        """The spans of the first match that is not denied; () where there is none."""
+    def find(self, reading: Reading, skip: Skip | None = None) -> tuple[Span, ...]:
+        """The spans of the first match that is not denied (nor skipped); () where there is none."""
 
     def find_denied(self, reading: Reading) -> tuple[Span, ...]:
         """The spans of a match that does not count because it is denied."""
@@ -107,9 +108,10 @@ class Chain:
                 return True
         return False
 
-    def find(self, reading: Reading) -> tuple[Span, ...]:
+    def find(self, reading: Reading, skip: Skip | None = None) -> tuple[Span, ...]:
+        """The first match that is not denied (nor skipped)."""
         for match in self.matches(reading):
-            if self._keeps_denial or not self._denied(reading, match):
+            if (self._keeps_denial or not self._denied(reading, match)) and not (skip and skip(match)):
                 return match
         return ()
 
@@ -148,9 +150,9 @@ class AllParts:
         self.source = source
         self.parts = parts
 
-    def find(self, reading: Reading) -> tuple[Span, ...]:
+    def find(self, reading: Reading, skip: Skip | None = None) -> tuple[Span, ...]:
         if len(self.parts) == 1:
-            return self.parts[0].find(reading)
+            return self.parts[0].find(reading, skip)
         found: list[dict[int, tuple[Span, ...]]] = []
         for part in self.parts:
             by_sentence = part.find_by_sentence(reading)
@@ -177,9 +179,10 @@ class FormulaPattern:
         self.source = source
         self.formula = formula
 
-    def find(self, reading: Reading) -> tuple[Span, ...]:
+    def find(self, reading: Reading, skip: Skip | None = None) -> tuple[Span, ...]:
         for found in find_formulas(reading):
-            if found.equals(self.formula) and not is_denied(reading, found.span):
+            counts = found.equals(self.formula) and not is_denied(reading, found.span)
+            if counts and not (skip and skip((found.span,))):
                 return (found.span,)
         return ()
 
@@ -203,15 +206,15 @@ class Alternatives:
         self.formulas = tuple(one for one in self.patterns if isinstance(one, FormulaPattern))
         self._screen = Screen(self.expressions) if len(self.expressions) > 1 else None
 
-    def find(self, reading: Reading) -> tuple[Pattern, tuple[Span, ...]] | None:
+    def find(self, reading: Reading, skip: Skip | None = None) -> tuple[Pattern, tuple[Span, ...]] | None:
         """The first pattern that matches, phrases before expressions, with its spans."""
         for one in self.plain:
-            if spans := one.find(reading):
+            if spans := one.find(reading, skip):
                 return one, spans
         if self._screen is not None and not self._screen.may_match(reading):
             return None
         for other in self.expressions:
-            if spans := other.find(reading):
+            if spans := other.find(reading, skip):
                 return other, spans
         return None
 

@@ -14,6 +14,7 @@ from raglift.grading.formulas import Formula, find_formulas
 from raglift.grading.patterns import Alternatives, compile_pattern
 from raglift.grading.quantities import metrics_worth
 from raglift.grading.reading import Reading, Span, read_text
+from raglift.grading.subjects import Skip, skip_other_subjects
 from raglift.grading.terms import TermTable, load_terms
 from raglift.records import Passage, Question, Rubric
 
@@ -179,7 +180,7 @@ def _grade(compiled: CompiledRubric, answer: Reading, question: Reading, title: 
             denied = group.find_denied(answer)
             return RubricResult("incorrect", _missing(number, group, bool(denied)), _words(answer, denied))
         evidence += _words(answer, found[1])
-    said = compiled.must_not.find(answer)
+    said = compiled.must_not.find(answer, skip_other_subjects(answer, question))
     if said is not None:
         number = compiled.must_not.patterns.index(said[0])
         return RubricResult("incorrect", f"must_not[{number}]: says '{said[0].source}'", _words(answer, said[1]))
@@ -299,8 +300,9 @@ def _explain(compiled: CompiledRubric, answer: Reading, question: Reading, title
     fault = _general_fault(answer, question, title)
     rows = [Requirement("general", 0, ("not empty, not the question, not the title",), not fault, fault)]
     rows += [_explain_group("must", number, group, answer) for number, group in enumerate(compiled.must)]
+    skip = skip_other_subjects(answer, question)
     for number, pattern in enumerate(compiled.must_not.patterns):
-        rows.append(_explain_group("must_not", number, Alternatives([pattern]), answer))
+        rows.append(_explain_group("must_not", number, Alternatives([pattern]), answer, skip))
     formulas = tuple(one.source for group in compiled.must for one in group.formulas)
     if formulas:
         rival = _find_contradiction(compiled, answer, question)
@@ -310,9 +312,11 @@ def _explain(compiled: CompiledRubric, answer: Reading, question: Reading, title
     return tuple(rows)
 
 
-def _explain_group(kind: Literal["must", "must_not"], number: int, group: Alternatives, answer: Reading) -> Requirement:
+def _explain_group(
+    kind: Literal["must", "must_not"], number: int, group: Alternatives, answer: Reading, skip: Skip | None = None
+) -> Requirement:
     sources = tuple(one.source for one in group.patterns)
-    found = group.find(answer)
+    found = group.find(answer, skip)
     if found is not None:
         pattern, spans = found
         words, places = _words(answer, spans), _places(answer, spans)

@@ -1,0 +1,43 @@
+"""What a clause is about: in an answer on recall, `정밀도는 …` says something of another metric.
+
+A true remark about a neighbour (`Recall 은 …이고, Precision 은 …`) holds the neighbour's fact, which
+`must_not` names. It is no fault of the answer, so such a match does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from raglift.grading.quantities import is_measured, value_of
+from raglift.grading.reading import Reading, Span
+
+_FAMILIES = ("metric", "count")
+_TOPIC_MARKS = ("은", "는", "이", "가", "란", "=", ":", "의경우")
+
+Skip = Callable[[Sequence[Span]], bool]
+"""Whether a match does not count, by its spans."""
+
+
+def skip_other_subjects(answer: Reading, question: Reading) -> Skip | None:
+    """A test for matches about another metric (or count) than the question's; None where it asks for none.
+
+    Only for metrics and counts with a value of their own: a curve is made of other metrics.
+    """
+    table = question.table
+    members = {sign for family in _FAMILIES for sign in table.families.get(family, frozenset())}
+    asked = {sign for sign in question.text if sign in members}
+    if not asked or not all(is_measured(table.term_of[sign]) for sign in asked):
+        return None
+    worth = {value_of(table.term_of[sign]) for sign in asked}
+    rivals = set().union(*(table.families[family] for family in _FAMILIES if asked & table.families[family]))
+    others = {sign for sign in rivals if value_of(table.term_of[sign]) not in worth}
+    return lambda spans: _topic_of(answer, spans, rivals) in others
+
+
+def _topic_of(answer: Reading, spans: Sequence[Span], rivals: set[str]) -> str:
+    """The metric (or count) that is the subject where a match ends; '' if its sentence names none before."""
+    text, end = answer.text, max(span.end for span in spans)
+    for place in range(end - 2, answer.sentence_span(end - 1).start - 1, -1):
+        if text[place] in rivals and text.startswith(_TOPIC_MARKS, place + 1):
+            return text[place]
+    return ""
