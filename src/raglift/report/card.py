@@ -6,11 +6,12 @@ import re
 from typing import Any
 
 from raglift.report.content import Content, TrainingLog
-from raglift.report.markdown import draw_table
+from raglift.report.markdown_table import draw_table
 from raglift.report.numbers import format_accuracy, format_decimal, format_interval, format_tally, is_number
 from raglift.report.sentences import list_limits, say_lift, say_verdict
 from raglift.report.settings import flatten
 from raglift.report.texts import say_split, speak
+from raglift.report.trust import say_doubts
 from raglift.sanitization import escape_markdown, quote_code
 
 # What the hub calls the embedded model, and the terms it comes under
@@ -36,7 +37,7 @@ def write_card(content: Content, tuning: str, seed: int) -> str:
 def _describe_adapter(content: Content, tuning: str, seed: int, name: str) -> Any:
     from huggingface_hub import EvalResult, ModelCardData
 
-    model = str(content.settings.get("model", ""))
+    base = _name_base(content)
     asked = [question.question for question in content.questions]
     results = [
         EvalResult(
@@ -54,15 +55,20 @@ def _describe_adapter(content: Content, tuning: str, seed: int, name: str) -> An
         if is_number(cell.get("accuracy"))
     ]
     return ModelCardData(
-        base_model=HUB_NAMES.get(model, model if model.count("/") == 1 and model[0] not in "./~" else None),
+        base_model=base if base.count("/") == 1 else None,
         language="ko" if any(map(_HANGUL.search, asked)) else None,
         library_name="peft",
-        license=LICENSES.get(model),
+        license=LICENSES.get(str(content.settings.get("model"))),
         model_name=name,
         pipeline_tag="text-generation",
         tags=["lora", "raglift", tuning],
         eval_results=results or None,
     )
+
+
+def _name_base(content: Content) -> str:
+    model = str(content.settings.get("model", ""))
+    return HUB_NAMES.get(model, model)
 
 
 def _list_results(content: Content, tuning: str) -> list[tuple[str, str, dict[str, Any]]]:
@@ -87,6 +93,7 @@ def _write_body(content: Content, tuning: str, seed: int, name: str) -> str:
     if content.a != content.b:
         lift = escape_markdown(say_lift(content.comparison, say))
         blocks.append(f"{quote_code(content.a)} → {quote_code(content.b)}: {lift}")
+        blocks += [escape_markdown(sentence) for sentence in say_doubts(content.comparison, say)]
     blocks += [f"## {say('section.arms')}", _draw_results(content, tuning), *_write_training(logs)]
     blocks += [f"## {say('run.settings')}", _draw_settings(content)]
     hashes = [[escape_markdown(f"{file}.jsonl"), quote_code(value)] for file, value in content.hashes.items()]
@@ -129,8 +136,9 @@ def _draw_settings(content: Content) -> str:
 
 
 def _write_usage(content: Content, name: str) -> str:
-    model = str(content.settings.get("model", ""))
-    base = HUB_NAMES.get(model, model)
+    base = _name_base(content)
+    if content.model_is_local:
+        base = f"path/to/{base}"
     return (
         "```python\n"
         "from peft import PeftModel\n"

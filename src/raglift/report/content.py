@@ -10,11 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from raglift.agreement import locate_agreement
 from raglift.config import Config
 from raglift.errors import InputError, RunError
 from raglift.grading.grades import read_grades
 from raglift.records import SPLITS, Experiment, Question
+from raglift.report.places import hide_settings, is_local
 from raglift.report.reasons import name_kind
+from raglift.report.trust import Trust, gather_trust
 from raglift.runfolder import RunFolder, hash_content, recover_lines
 from raglift.sanitization import clean_line, clean_values
 
@@ -86,6 +89,7 @@ class Failures:
 class Content:
     """A run as it is shown. All texts are clean (see sanitization); numbers are finite or None.
 
+    Folders go by their last name; `model_is_local` where the model was one.
     `arms` have an accuracy; `trials` are the arms beside an altered passage, whose answers have none.
     """
 
@@ -101,6 +105,8 @@ class Content:
     settings: dict[str, Any]
     manifest: dict[str, Any]
     hashes: dict[str, str]
+    trust: Trust
+    model_is_local: bool
 
     @property
     def a(self) -> str:
@@ -146,9 +152,11 @@ def gather_content(folder: RunFolder, experiment: Experiment, config: Config) ->
         questions=questions,
         failures=tuple(_count_failures(arm, questions) for arm in arms),
         training=tuple(_read_training(folder.path)),
-        settings=clean_values(config.model_dump(mode="json")),
-        manifest=clean_values(folder.read_manifest()),
+        settings=hide_settings(clean_values(config.model_dump(mode="json"))),
+        manifest=hide_settings(clean_values(folder.read_manifest())),
         hashes=hash_data(experiment),
+        trust=gather_trust(comparison, locate_agreement(folder)),
+        model_is_local=is_local(config.model),
     )
 
 

@@ -19,10 +19,21 @@ from raglift.report import numbers
 from raglift.report.content import Content, ShownAnswer, ShownQuestion
 from raglift.report.curves import draw_behaviour, draw_training
 from raglift.report.figures import Figure, draw_arms, draw_forest
-from raglift.report.reasons import name_kind, say_kind
+from raglift.report.reasons import name_kind, say_kind, say_reason
 from raglift.report.sentences import list_limits, say_basis, say_test, say_verdict, say_verdict_of
 from raglift.report.settings import list_run_facts
 from raglift.report.texts import Say, say_split, say_verdict_word, speak
+from raglift.report.trust import (
+    list_confusion,
+    list_corrected_facts,
+    list_corrected_rows,
+    list_verdicts,
+    list_warnings,
+    rank_pairs,
+    say_alpha,
+    say_corrected,
+    say_pair,
+)
 from raglift.report.views import list_effects, list_hits, list_losses
 
 ANSWER_BUDGET = 3_000_000  # bytes of answers and prompts in the page; the worst questions come first
@@ -31,6 +42,7 @@ PHONE_WIDTH = 19  # rem that the cells of a question have on the narrowest phone
 MARKUP_SIZE = 260  # bytes around an answer, about
 SHOWN_REASONS = 8  # for each arm
 SHOWN_PLACES = 6  # question ids for each reason
+OPEN_DIFFERENCES, SHOWN_DIFFERENCES = 4, 40  # answers on which graders differ: at once, and behind a click
 
 _NUMBER = re.compile(r"(\[[^\]\s]+ [^\]\s]+\]|\S*\d\S*)")
 
@@ -70,6 +82,8 @@ def write_html(content: Content) -> str:
             verdict=say_verdict(content.comparison, say),
             basis=say_basis(content.comparison, say),
             test=say_test(content.comparison.get("test"), say),
+            corrected=say_corrected(content.comparison, say),
+            warnings=list_warnings(content.comparison, say),
             limits=list_limits(content, say),
             facts=list_run_facts(content, say),
             effects=list_effects(content.comparison, say),
@@ -129,6 +143,16 @@ def _environment() -> Environment:
         name_verdict=say_verdict_of,
         name_kind=name_kind,
         say_kind=say_kind,
+        say_reason=say_reason,
+        rank_pairs=rank_pairs,
+        say_pair=say_pair,
+        say_alpha=say_alpha,
+        list_confusion=list_confusion,
+        list_corrected_rows=list_corrected_rows,
+        list_corrected_facts=list_corrected_facts,
+        list_verdicts=list_verdicts,
+        differences_open=OPEN_DIFFERENCES,
+        differences_shown=SHOWN_DIFFERENCES,
         group_answers=_group_answers,
         name_heat=name_heat,
         reason_limit=SHOWN_REASONS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from raglift.report.content import Content, ShownAnswer, ShownQuestion
 from raglift.report.numbers import format_cell, format_seconds
-from raglift.report.reasons import shorten_reason
+from raglift.report.reasons import say_reason, shorten_reason
 from raglift.report.sentences import say_verdict_of
 from raglift.report.texts import Say, speak
 
@@ -42,7 +42,7 @@ def _write_answer(answer: ShownAnswer, several_seeds: bool, say: Say) -> str:
     if answer.follows:
         facts.append(say_verdict_of(say, answer))
     elif answer.verdict != "correct" and answer.reason:
-        facts.append(shorten_reason(answer.reason))
+        facts.append(shorten_reason(say_reason(say, answer.reason)))
     mark = "→" if answer.follows else MARKS.get(answer.verdict, "❔")
     text = _indent(answer.text or say("word.empty"), 5)
     return f"  {answer.sample + 1} {mark} {text}\n     ({', '.join(facts)})"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from raglift.report.content import Content
 from raglift.report.founding import FoundingTable, build_founding_tables
+from raglift.report.markdown_table import draw_table
+from raglift.report.markdown_trust import write_trust
 from raglift.report.numbers import (
     MISSING,
     format_accuracy,
@@ -21,6 +22,7 @@ from raglift.report.reasons import say_kind
 from raglift.report.sentences import list_limits, say_basis, say_lift, say_verdict
 from raglift.report.settings import list_run_facts
 from raglift.report.texts import TABLE, Say, say_split, say_verdict_word, speak
+from raglift.report.trust import say_doubts
 from raglift.report.views import list_effects, list_hits, list_losses
 from raglift.sanitization import escape_markdown, quote_code
 
@@ -38,6 +40,7 @@ def write_markdown(content: Content) -> str:
         *(_write_founding(table, say) for table in build_founding_tables(content.comparison)),
         *_write_contrasts(content, say),
         *_write_effects(content, say),
+        *write_trust(content, say),
         *_write_retrieval(content, say),
         *_write_behaviour(content, say),
         *_write_failures(content, say),
@@ -50,18 +53,13 @@ def write_markdown(content: Content) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def draw_table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: bool = True) -> str:
-    """A Markdown table of cells that are already escaped; all columns but the first are aligned right."""
-    rule = [":---", *(["---:" if right else ":---"] * (len(heads) - 1))]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (heads, rule, *rows))
-
-
 def _write_headline(content: Content, say: Say) -> list[str]:
     if content.a == content.b:
         return []
     sentences = "\n".join(escape_markdown(sentence) + "  " for sentence in say_basis(content.comparison, say))
     lift = escape_markdown(say_lift(content.comparison, say))
-    return [f"{quote_code(content.a)} → {quote_code(content.b)}: {lift}", sentences.rstrip()]
+    doubts = [f"> {escape_markdown(sentence)}" for sentence in say_doubts(content.comparison, say)]
+    return [f"{quote_code(content.a)} → {quote_code(content.b)}: {lift}", sentences.rstrip(), "\n>\n".join(doubts)]
 
 
 def _write_founding(table: FoundingTable, say: Say) -> str:

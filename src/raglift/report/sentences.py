@@ -106,7 +106,7 @@ def list_limits(content: Content, say: Say) -> list[str]:
     truncated = sum(failures.truncated for failures in content.failures)
     unscored, excluded = comparison.get("unscored"), comparison.get("excluded")
     detectable = comparison.get("minimum_detectable_lift")
-    grader = f"limits.{comparison.get('grader')}"
+    grader = _name_grader_limit(content)
     limits: tuple[tuple[bool, str, dict[str, object]], ...] = (
         (compared and content.b.endswith(".oracle"), "limits.oracle", {"b": content.b}),
         (compared and comparison.get("split") == "seen", "limits.seen", {}),
@@ -121,6 +121,12 @@ def list_limits(content: Content, say: Say) -> list[str]:
         (True, "limits.model", {"model": content.settings.get("model", "")}),
     )
     return [say(key, **values) for applies, key, values in limits if applies]
+
+
+def _name_grader_limit(content: Content) -> str:
+    grader, trust = str(content.comparison.get("grader")), content.trust
+    checked = trust.has_reviewers() if grader == "human" else trust.is_checked(grader)
+    return f"limits.{grader}.checked" if checked else f"limits.{grader}"
 
 
 def _differ_in_passage(a: str, b: str) -> bool:

@@ -33,6 +33,7 @@ def list_run_facts(content: Content, say: Say) -> list[FactGroup]:
     ]
     groups = (
         FactGroup(say("run.settings"), list(flatten(content.settings))),
+        FactGroup(say("run.judge"), list(_list_judge(manifest.get("judge") or {}))),
         FactGroup(say("run.variance"), variance),
         FactGroup(say("run.times"), times),
         FactGroup(say("run.machine"), machine),
@@ -59,6 +60,12 @@ def write_value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return repr(value)[1:-1] if isinstance(value, str) and "\n" in value else str(value)
+
+
+def _list_judge(judge: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Who judged, with how many calls, tokens and seconds."""
+    for key, value in judge.items():
+        yield str(key), format_seconds(value) if key == "seconds" else write_value(value)
 
 
 def _list_checksums(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:

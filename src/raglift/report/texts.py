@@ -1,4 +1,4 @@
-"""Every text that a report says, in English and Korean, in one table.
+"""Every text that a report says, in English and Korean, in one table (those on the graders lie beside it).
 
 Korean texts never put a particle behind a value: whether it is 은 or 는 hangs on how the value is read.
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from raglift.report.texts_of_graders import GRADERS_TABLE
+
 LANGUAGES = ("en", "ko")
 
 TABLE: dict[str, tuple[str, str]] = {
+    **GRADERS_TABLE,
     # the verdict, one sentence; `.rag` where the two arms differ in having a passage
     "verdict.improves.rag": (
         "RAG lifts the model by {lift} points: {b_accuracy} right with it, {a_accuracy} without.",
@@ -98,6 +101,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "word.passage": ("Passage", "지식 문서"),
     "word.passages": ("Passages in the prompt", "프롬프트에 넣은 문서"),
     "word.prompt": ("Prompt", "프롬프트"),
+    "word.answer": ("Answer", "답변"),
     "word.evidence": ("Evidence", "근거"),
     "word.seed": ("seed {seed}", "시드 {seed}"),
     "word.tokens": ("{count} tokens", "토큰 {count}개"),
@@ -139,6 +143,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "section.retrieval": ("Retrieval", "검색"),
     "section.behaviour": ("Does the model read the passage?", "모델이 문서를 읽는가"),
     "section.training": ("Training", "학습 곡선"),
+    "section.trust": ("How far the grades can be trusted", "채점을 얼마나 믿을 수 있나"),
     "section.limits": ("What this run cannot say", "이 결과로 알 수 없는 것"),
     "section.run": ("How the run was made", "실행 정보"),
     "lift.note": (
@@ -236,9 +241,24 @@ TABLE: dict[str, tuple[str, str]] = {
         "Grades come from a language model, whose judgement no person checked here.",
         "언어 모델이 채점했고, 여기서 사람이 확인하지 않았습니다.",
     ),
+    "limits.rubric.checked": (
+        "Grades come from rubrics: what a rubric does not name, it does not judge. For people's "
+        "verdicts beside them, see “How far the grades can be trusted” in the report.",
+        "채점은 루브릭으로 했습니다. 루브릭에 없는 것은 보지 않습니다. 사람의 채점과 얼마나 일치하는지는 "
+        "보고서의 ‘채점을 얼마나 믿을 수 있나’에 있습니다.",
+    ),
+    "limits.judge.checked": (
+        "Grades come from a language model; for people's verdicts beside it, see “How far the grades can be trusted” "
+        "in the report.",
+        "언어 모델이 채점했습니다. 사람의 채점과 얼마나 일치하는지는 보고서의 ‘채점을 얼마나 믿을 수 있나’에 있습니다.",
+    ),
     "limits.human": (
-        "Grades come from people; how far they agree is not part of this page.",
-        "사람이 채점했습니다. 채점자 사이의 일치도는 이 문서에 없습니다.",
+        "Grades come from people, and no two graded the same answers: how far another would agree is open.",
+        "사람이 채점했고, 두 사람이 함께 채점한 답변은 없습니다. 다른 사람도 같게 채점할지는 알 수 없습니다.",
+    ),
+    "limits.human.checked": (
+        "Grades come from people; how far they agree is under “How far the grades can be trusted” in the report.",
+        "사람이 채점했습니다. 채점자끼리 얼마나 일치하는지는 보고서의 ‘채점을 얼마나 믿을 수 있나’에 있습니다.",
     ),
     "limits.no unseen": (
         "No unseen questions were asked: memory and reading cannot be told apart.",
@@ -268,6 +288,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "run.settings": ("Settings", "설정"),
     "run.versions": ("Versions", "버전"),
     "run.machine": ("Machine", "컴퓨터"),
+    "run.judge": ("Judge", "채점 모델"),
     "run.times": ("Times", "걸린 시간"),
     "run.hashes": ("Hashes", "해시"),
     "run.memory": ("Peak memory", "최대 메모리"),
