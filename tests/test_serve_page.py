@@ -9,17 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import write_experiment
-from serve_fixture import make_run, serve
 
+from conftest import write_experiment
 from raglift.experiment import Run
 from raglift.models.generation import Completion
 from raglift.runfolder import recover_lines
 from raglift.serve.application import Service
+from serve_fixture import make_run, serve
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
-HOSTILE = "<img src=x onerror=\"window.broken=1\"><script>window.broken=1</script> 재현율은 찾아낸 비율이야!"
+HOSTILE = '<img src=x onerror="window.broken=1"><script>window.broken=1</script> 재현율은 찾아낸 비율이야!'
 
 
 class ScriptedModel:

@@ -68,9 +68,7 @@ def hash_reply(prompt: str, text: str) -> str:
 class Asker:
     """Asks the arms of one run."""
 
-    def __init__(
-        self, experiment: Experiment, config: Config, contexts: ContextResolver, models: ModelShelf
-    ) -> None:
+    def __init__(self, experiment: Experiment, config: Config, contexts: ContextResolver, models: ModelShelf) -> None:
         self.experiment, self.config, self.contexts, self.models = experiment, config, contexts, models
         self.seed = config.list_seeds()[0]
 
@@ -86,12 +84,8 @@ class Asker:
         return [arm for arm in dict.fromkeys(arms) if self.models.has(arm.tuning, self.seed)]
 
     def choose_arm(self, name: str | None) -> Arm:
-        """The named arm, else the headline's second; InputError when it cannot be asked."""
-        if name is None:
-            preferred = parse_arm(self.config.compare.b)
-            arm = preferred if preferred.context in ASKED_AS else Arm(preferred.tuning, "retrieved")
-        else:
-            arm = parse_arm(name)
+        """The named arm, else the headline's second with retrieval; InputError when it cannot be asked."""
+        arm = convert_arm(parse_arm(self.config.compare.b)) if name is None else parse_arm(name)
         known = self.list_arms()
         if arm not in known:
             found = "not trained in this run" if arm.context in ASKED_AS else "a context that needs a known passage"
@@ -100,7 +94,7 @@ class Asker:
 
     def choose_pair(self, arm: Arm) -> tuple[Arm, Arm]:
         """The two arms shown side by side: the headline's first and this one, else this tuning without and with."""
-        first = parse_arm(self.config.compare.a)
+        first = convert_arm(parse_arm(self.config.compare.a))
         if first in self.list_arms() and first != arm:
             return first, arm
         return Arm(arm.tuning, "none"), arm if arm.context != "none" else Arm(arm.tuning, "retrieved")
@@ -174,6 +168,11 @@ def _make_watch(stream: TextStream, on_text: Callable[[str], None]) -> TokenWatc
         return True
 
     return watch
+
+
+def convert_arm(arm: Arm) -> Arm:
+    """The arm as a free question meets it: with what the search finds in place of a known passage."""
+    return Arm(arm.tuning, ASKED_AS.get(arm.context, "retrieved"))
 
 
 def check_question(question: str) -> None:

@@ -327,5 +327,3 @@ def create_application(service: Service, api_key: str | None, rate: int, host: s
     gate = Gate(app, service.metrics, api_key, rate, host)
     gate.paths = {route.path for route in routes}
     return gate
-
-

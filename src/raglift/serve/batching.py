@@ -236,24 +236,36 @@ class Batcher:
     def _answer(self, batch: list[Job]) -> None:
         started = time.monotonic()
         try:
-            model = self.provide(batch[0].tuning)
-            rows = [Row(job, sample, model.loaded.tokenizer) for job in batch for sample in range(len(job.noise))]
-            longest = max(job.decoding.max_new_tokens for job in batch)
-            completions = model.complete_prompts(
-                [job.prompt for job in batch],
-                [job.noise for job in batch],
-                batch[0].decoding.model_copy(update={"max_new_tokens": longest}),
-                lambda row, step, token: rows[row].take(step, token),
-            )
+            rows = self._complete(batch)
         except Exception as error:  # whatever a batch fails with, the next one is answered
             log.exception("a batch of %d requests failed", len(batch))
             for job in batch:
                 job.notify(Failed(str(error).splitlines()[0] if str(error) else type(error).__name__))
             return
-        flat = iter(rows)
-        tokens = 0
-        for job, group in zip(batch, completions, strict=True):
-            finished = tuple(next(flat).finish(completion) for completion in group)
-            tokens += sum(completion.tokens for completion in finished)
-            job.notify(Finished(finished))
-        self.metrics.count_batch(len(rows), tokens, time.monotonic() - started)
+        for job in batch:
+            job.notify(Finished(tuple(rows[job])))
+        written = [completion for finished in rows.values() for completion in finished]
+        self.metrics.count_batch(len(written), sum(one.tokens for one in written), time.monotonic() - started)
+
+    def _complete(self, batch: list[Job]) -> dict[Job, list[Completion]]:
+        """Each job's completions. Jobs with the same prompt are samples of it: it is read once."""
+        model = self.provide(batch[0].tuning)
+        prompts: dict[str, list[Job]] = {}
+        for job in batch:
+            prompts.setdefault(job.prompt, []).append(job)
+        groups = [
+            [Row(job, sample, model.loaded.tokenizer) for job in jobs for sample in range(len(job.noise))]
+            for jobs in prompts.values()
+        ]
+        flat = [row for group in groups for row in group]
+        longest = max(job.decoding.max_new_tokens for job in batch)
+        completions = model.complete_prompts(
+            list(prompts),
+            [[row.job.noise[row.sample] for row in group] for group in groups],
+            batch[0].decoding.model_copy(update={"max_new_tokens": longest}),
+            lambda row, step, token: flat[row].take(step, token),
+        )
+        finished: dict[Job, list[Completion]] = {job: [] for job in batch}
+        for row, completion in zip(flat, (one for group in completions for one in group), strict=True):
+            finished[row.job].append(row.finish(completion))
+        return finished

@@ -109,6 +109,7 @@ async function ask(question) {
   await Promise.all(arms.map((arm) => answer(question, arm, answers, state.running.signal)));
   state.running = null;
   label(find("send"), "send");
+  turn.scrollIntoView({ block: turn.offsetHeight < innerHeight * 0.6 ? "nearest" : "start" });
 }
 
 async function answer(question, arm, place, signal) {
