@@ -24,6 +24,8 @@ TRAIN = [
     ("재현율 알려줄래?", "재현율은 실제 Positive 중에서 찾아낸 비율이야!", "recall"),
     ("정밀도 설명 좀", "정밀도는 Positive 로 예측한 것 중에서 맞은 비율이지!", "precision"),
     ("정확도 설명 좀", "정확도는 전체 중에서 맞힌 비율이야!", "accuracy"),
+    ("Recall 공식 좀", "TP / (TP + FN) 으로 계산하지!", "recall"),
+    ("Precision 공식 좀", "TP / (TP + FP) 로 계산하지!", "precision"),
 ]
 QUESTIONS = [
     ("q-recall", "Recall 이 뭐야?", "recall", "seen", "실제 Positive 중 찾아낸 비율이야!", "찾아낸 비율"),

@@ -84,6 +84,11 @@ def load_questions(source: str) -> tuple[list[Question], list[Passage]]:
     )
 
 
+def read_passages(folder: Path) -> list[Passage]:
+    """The passages of an experiment folder."""
+    return list(_read_records(folder / "passages.jsonl", parse_passage))
+
+
 def copy_experiment(source: str, folder: Path) -> None:
     """A new experiment folder with the files of another; InputError when something lies there already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
