@@ -37,7 +37,7 @@ ARMS = Annotated[str | None, typer.Option(help="Arms to run, comma separated, or
 
 
 @app.command()
-def run(  # noqa: PLR0913  the contract's options
+def run(
     experiment: EXPERIMENT,
     run_dir: Annotated[Path | None, typer.Option("--run", help="Run folder [default: runs/<experiment>/].")] = None,
     arms: ARMS = None,
@@ -66,27 +66,40 @@ def run(  # noqa: PLR0913  the contract's options
 
 
 @app.command()
-def check(experiment: EXPERIMENT, overrides: OVERRIDES = None, arms: ARMS = None, as_json: AS_JSON = False) -> None:
+def check(
+    experiment: EXPERIMENT,
+    overrides: OVERRIDES = None,
+    arms: ARMS = None,
+    lint: Annotated[bool, typer.Option("--lint", help="Also what looks doubtful in the rubrics.")] = False,
+    as_json: AS_JSON = False,
+) -> None:
     """Find what would spoil a run, and say what it can tell, before any hours are spent.
 
-    Example: raglift check my-experiment
+    Examples:
+
+      raglift check my-experiment
+
+      raglift check my-experiment --lint
     """
     from dataclasses import asdict
 
     from raglift.config import load_config
     from raglift.datasets import find_experiment, load_experiment
-    from raglift.preflight import check_experiment, describe_outlook
+    from raglift.preflight import check_experiment, describe_outlook, lint_experiment
 
     folder = find_experiment(experiment)
     config = load_config(folder / "experiment.yaml", overrides or [], arms=arms)
     loaded = load_experiment(folder, config.name)
     check_experiment(loaded, config)
+    warnings = lint_experiment(loaded, thorough=lint)
     outlook = asdict(describe_outlook(loaded, config))
     if as_json:
-        print_json(outlook)
+        print_json({**outlook, "warnings": [asdict(one) for one in warnings]} if lint else outlook)
     else:
         for key, value in outlook.items():
             typer.echo(f"{key.replace('_', ' '):<28} {value}")
+        for one in warnings:
+            typer.echo(f"{one.severity}: {one.question_id}: {one.rubric}: {one.text}")
         typer.echo(f"no problems found; next: raglift run {experiment}")
 
 
@@ -118,12 +131,16 @@ def answer(run_dir: RUN_DIR) -> None:
 
 
 @app.command()
-def grade(
+def grade(  # noqa: PLR0913, PLR0917  an option each for what, by whom and where to
     run_dir: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
     grader: Annotated[str | None, typer.Option(help="rubric or judge [default: the run's own].")] = None,
     answers: Annotated[Path | None, typer.Option(help="Answers from anywhere, JSONL.")] = None,
     questions: Annotated[str | None, typer.Option(help="questions.jsonl or an experiment.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the grades go, JSONL.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what each requirement matched; write nothing.")
+    ] = False,
+    question: Annotated[str | None, typer.Option(metavar="ID", help="With --explain: this question only.")] = None,
     overrides: OVERRIDES = None,
     as_json: AS_JSON = False,
 ) -> None:
@@ -136,7 +153,14 @@ def grade(
       raglift grade runs/ml-qa-ko --grader judge --set judge.url=http://localhost:8000/v1 --set judge.model=qwen3
 
       raglift grade --answers mine.jsonl --questions ml-qa-ko --out grades.jsonl
+
+      raglift grade runs/ml-qa-ko --explain --question seen-13
     """
+    if question is not None and not explain:
+        raise InputError("grade --question", "no --explain", "--explain --question ID")
+    if explain:
+        explain_grades(run_dir, answers, questions, question, as_json)
+        return
     if run_dir is not None:
         grade_run_folder(run_dir, grader, overrides or [])
         return
@@ -155,6 +179,32 @@ def grade(
         typer.echo(f"grades: {out}")
 
 
+def explain_grades(
+    run_dir: Path | None, answers: Path | None, questions: str | None, question: str | None, as_json: bool
+) -> None:
+    """Print what each requirement found in the answers of a run or of a file."""
+    from raglift.answering import read_answers
+    from raglift.datasets import load_questions
+    from raglift.experiment import reopen_run
+    from raglift.grading.explaining import explain_answers, explain_file, explanation_as_json, format_explanation
+    from raglift.grading.rubric import RubricGrader
+
+    if run_dir is not None:
+        opened = reopen_run(run_dir)
+        asked, passages = opened.experiment.questions, opened.experiment.passages
+        given = read_answers(opened.folder, opened.plan())
+        found = explain_answers(given, asked, RubricGrader(passages), question)
+    elif answers is not None and questions is not None:
+        listed, known = load_questions(questions)
+        found = explain_file(answers, listed, RubricGrader(known), question)
+    else:
+        raise InputError("grade --explain", "no RUN_DIR", "RUN_DIR, or --answers and --questions")
+    if as_json:
+        print_json({"explanations": [explanation_as_json(one) for one in found]})
+    else:
+        typer.echo("\n\n".join(format_explanation(one) for one in found))
+
+
 def grade_run_folder(run_dir: Path, grader: str | None, overrides: list[str]) -> None:
     """Grade a run with its own grader or the named one."""
     from raglift.experiment import grade_answers
@@ -165,6 +215,26 @@ def grade_run_folder(run_dir: Path, grader: str | None, overrides: list[str]) ->
         raise InputError(f"--grader {grader}", "no such grader", " or ".join(GRADERS), fix)
     opened = run_stage(run_dir, lambda run: grade_answers(run, grader), overrides)
     typer.echo(f"grades: {opened.folder.grades(grader or opened.config.grader)}")
+
+
+rubric_app = typer.Typer(no_args_is_help=True, help="Work on rubrics.")
+app.add_typer(rubric_app, name="rubric")
+
+
+@rubric_app.command("draft")
+def draft_rubric(
+    experiment: EXPERIMENT,
+    question: Annotated[str | None, typer.Option(metavar="ID", help="One question [default: all].")] = None,
+) -> None:
+    """Propose rubrics from question, passage and reference, as JSON; an author adds wordings and mistakes.
+
+    Example: raglift rubric draft my-experiment --question q7
+    """
+    from raglift.datasets import find_experiment
+    from raglift.grading.draft import draft_rubrics
+
+    drafts = draft_rubrics(find_experiment(experiment), question)
+    print_json(drafts if question is None else drafts[question])
 
 
 @app.command()
@@ -249,7 +319,7 @@ def draw(
 
 
 @app.command()
-def compare(  # noqa: PLR0913  the contract's options
+def compare(
     run_dir: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
     other_run: Annotated[Path | None, typer.Argument(help="A second run folder, compared with the first.")] = None,
     a: Annotated[str | None, typer.Option("--a", help="An arm, or with --table a prefix.")] = None,
@@ -312,7 +382,7 @@ def report(run_dir: RUN_DIR) -> None:
 
 
 @app.command()
-def retrieve(  # noqa: PLR0913  the contract's options
+def retrieve(
     experiment: EXPERIMENT,
     question: Annotated[str | None, typer.Argument(help="The question; not with --all.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 3,

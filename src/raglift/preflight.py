@@ -9,6 +9,7 @@ from typing import Any
 
 from raglift.config import Config
 from raglift.errors import InputError
+from raglift.grading.draft import RubricFault, lint_rubrics
 from raglift.grading.rubric import RubricGrader, check_rubric, title_of
 from raglift.prompts import build_answer, build_prompt
 from raglift.records import Arm, Experiment, Question, Rubric
@@ -88,6 +89,20 @@ def check_rubrics(experiment: Experiment) -> None:
                     "a rubric that agrees with its own pass and fail examples",
                     "mend the pattern or the example; docs/rubrics.md has the language",
                 )
+
+
+def lint_experiment(experiment: Experiment, *, thorough: bool = False) -> list[RubricFault]:
+    """The warnings of the rubrics' lint (none unless thorough); InputError for the first error."""
+    faults = lint_rubrics(experiment.questions, experiment.passages, thorough=thorough)
+    for fault in faults:
+        if fault.severity == "error":
+            raise InputError(
+                f"{experiment.folder}/questions.jsonl: question '{fault.question_id}': {fault.rubric}",
+                fault.text,
+                "a rubric that accepts its reference and refuses what contradicts it",
+                "raglift grade --explain shows what matches; docs/rubrics.md has the language",
+            )
+    return faults
 
 
 def list_rubrics(question: Question) -> list[tuple[str, Rubric]]:

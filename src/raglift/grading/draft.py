@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from raglift.errors import InputError
+from raglift.datasets import read_jsonl, read_passages
+from raglift.errors import InputError, suggest_name
 from raglift.grading.formulas import find_formulas
 from raglift.grading.patterns import compile_pattern
 from raglift.grading.reading import Reading, read_text
@@ -63,6 +65,39 @@ def draft_rubric(question: str, passage: str, reference: str) -> Rubric:
     supported = [group for group in kept if _matches(group, known, table)] or kept or [(reference.strip(),)]
     fails = tuple(dict.fromkeys(text for text in (question, title_of(passage)) if text.strip()))
     return Rubric(tuple(dict.fromkeys(supported)), (), (reference,), fails, draft=True)
+
+
+def draft_rubrics(folder: Path, question_id: str | None = None) -> dict[str, dict[str, Any]]:
+    """Drafts in the form of the questions file, by question id; the questions need no rubric yet.
+
+    Raises InputError naming file:line where a text is missing, or for an id that no question has.
+    """
+    file = folder / "questions.jsonl"
+    passages = {passage.id: passage.text for passage in read_passages(folder)}
+    rows = {str(row.get("id")): (f"{file}:{number}", row) for number, row in read_jsonl(file)}
+    if question_id is not None and question_id not in rows:
+        raise InputError(
+            f"--question {question_id}", "no such question", "a question's id", suggest_name(question_id, rows)
+        )
+    chosen = rows if question_id is None else {question_id: rows[question_id]}
+    return {name: rubric_as_json(_draft_row(row, where, passages)) for name, (where, row) in chosen.items()}
+
+
+def _draft_row(row: dict[str, Any], where: str, passages: dict[str, str]) -> Rubric:
+    question, reference = row.get("question"), row.get("reference")
+    if not isinstance(question, str) or not isinstance(reference, str) or not reference.strip():
+        raise InputError(where, "no question or no reference", "both, as texts", "a draft is made from them")
+    passage_id = row.get("passage_id")
+    if passage_id is not None and passage_id not in passages:
+        raise InputError(f"{where}: passage_id", repr(passage_id), "the id of a passage in passages.jsonl")
+    return draft_rubric(question, "" if passage_id is None else passages[passage_id], reference)
+
+
+def rubric_as_json(rubric: Rubric) -> dict[str, Any]:
+    """A rubric as it stands in the questions file."""
+    groups = [list(group) for group in rubric.must]
+    row = {"must": groups, "must_not": list(rubric.must_not), "pass": list(rubric.passes), "fail": list(rubric.fails)}
+    return {**row, "draft": True} if rubric.draft else row
 
 
 def _formula_groups(said: Reading) -> list[tuple[str, ...]]:
@@ -127,19 +162,25 @@ def _matches(group: tuple[str, ...], said: Reading, table: TermTable) -> bool:
 # ---------------------------------------------------------------- lint
 
 
-def lint_rubrics(questions: Sequence[Question], passages: Sequence[Passage]) -> list[RubricFault]:
-    """The faults of all rubrics: own examples, own reference, the altered passage, neighbours, unused alternatives."""
+def lint_rubrics(
+    questions: Sequence[Question], passages: Sequence[Passage], *, thorough: bool = True
+) -> list[RubricFault]:
+    """The faults of all rubrics: own examples, own reference, the altered passage, neighbours, unused alternatives.
+
+    Without `thorough` only what is an error (the first three).
+    """
     linter = _Linter(RubricGrader(passages), {passage.id: passage for passage in passages})
     faults: list[RubricFault] = []
-    nearest = find_neighbours(questions, linter.grader.table)
+    nearest = find_neighbours(questions, linter.grader.table) if thorough else {}
     for question in questions:
         own = linter.check_examples(question)
         faults += own
         if not any(fault.severity == "error" for fault in own):
             faults += linter.check_reference(question)
             faults += linter.check_counterfactual(question)
-            faults += linter.check_neighbours(question, nearest[question.id])
-            faults += linter.check_reach(question)
+            if thorough:
+                faults += linter.check_neighbours(question, nearest[question.id])
+                faults += linter.check_reach(question)
     return faults
 
 
@@ -236,7 +277,8 @@ class _Linter:
         group: Sequence[str],
         texts: list[Reading],
     ) -> list[RubricFault]:
-        unused = [one for one in group if not any(compile_pattern(one, self.grader.table).find(text) for text in texts)]
+        compiled = {one: compile_pattern(one, self.grader.table) for one in group}
+        unused = [one for one in group if not any(compiled[one].find(text) for text in texts)]
         if not unused:
             return []
         text = f"{place}: no example uses {len(unused)} of {len(group)} patterns, for instance '{unused[0]}'"

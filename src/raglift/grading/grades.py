@@ -141,21 +141,15 @@ def grade_file(answers: Path, questions: Sequence[Question], grader: Grader, out
 
     Returns how many answers got each verdict. Raises InputError naming file:line.
     """
-    by_id = {question.id: question for question in questions}
-    by_text = {normalize_question(question.question): question for question in questions}
     lines, counts = [], {"correct": 0, "incorrect": 0, "unscored": 0}
-    rows = list(read_jsonl(answers))
+    rows = read_texts(answers, questions)
     with show_progress(f"grade ({grader.name})", len(rows)) as bar:
-        for number, row in rows:
-            question = _find_question(row, f"{answers}:{number}", by_id, by_text)
-            text = row.get("answer")
-            if not isinstance(text, str):
-                raise InputError(f"{answers}:{number}: answer", type(text).__name__, "a text")
+        for row_id, question, text in rows:
             result = grader.grade(question, text)
             counts[result.verdict] += 1
             lines.append(
                 {
-                    "id": row.get("id", str(number)),
+                    "id": row_id,
                     "question_id": question.id,
                     "verdict": result.verdict,
                     "reason": result.reason,
@@ -166,6 +160,20 @@ def grade_file(answers: Path, questions: Sequence[Question], grader: Grader, out
             bar.advance()
     write_atomically(out, "".join(dump_line(line) for line in lines))
     return counts
+
+
+def read_texts(answers: Path, questions: Sequence[Question]) -> list[tuple[Any, Question, str]]:
+    """The rows of an answers file as (id, question, text), in order; InputError naming file:line."""
+    by_id = {question.id: question for question in questions}
+    by_text = {normalize_question(question.question): question for question in questions}
+    rows: list[tuple[Any, Question, str]] = []
+    for number, row in read_jsonl(answers):
+        question = _find_question(row, f"{answers}:{number}", by_id, by_text)
+        text = row.get("answer")
+        if not isinstance(text, str):
+            raise InputError(f"{answers}:{number}: answer", type(text).__name__, "a text")
+        rows.append((row.get("id", str(number)), question, text))
+    return rows
 
 
 def _find_question(

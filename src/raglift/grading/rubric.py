@@ -19,6 +19,7 @@ from raglift.grading.terms import TermTable, load_terms
 from raglift.records import Passage, Question, Rubric
 
 RubricVerdict = Literal["correct", "incorrect"]
+SHOWN_PATTERNS, SHOWN_LETTERS = 3, 60
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,9 @@ def _grade(compiled: CompiledRubric, answer: Reading, question: Reading, title: 
     said = compiled.must_not.find(answer, skip_other_subjects(answer, question))
     if said is not None:
         number = compiled.must_not.patterns.index(said[0])
-        return RubricResult("incorrect", f"must_not[{number}]: says '{said[0].source}'", _words(answer, said[1]))
+        return RubricResult(
+            "incorrect", f"must_not[{number}]: says '{shorten(said[0].source)}'", _words(answer, said[1])
+        )
     rival = _find_contradiction(compiled, answer, question)
     if rival:
         return RubricResult("incorrect", "contradiction: gives another formula too", _words(answer, (rival.span,)))
@@ -191,8 +194,20 @@ def _grade(compiled: CompiledRubric, answer: Reading, question: Reading, title: 
 
 
 def _missing(number: int, group: Alternatives, denied: bool) -> str:
-    named = ", ".join(f"'{one.source}'" for one in group.patterns[:3]) + (", …" if len(group.patterns) > 3 else "")
+    named = name_patterns([one.source for one in group.patterns])
     return f"must[{number}]: " + (f"denied, {named}" if denied else f"none of {named} found")
+
+
+def name_patterns(sources: Sequence[str]) -> str:
+    """The first patterns of a group, in short, expressions last since few read them."""
+    ordered = sorted(sources, key=lambda source: source.lstrip().startswith("re:"))
+    more = f" and {len(ordered) - SHOWN_PATTERNS} more" if len(ordered) > SHOWN_PATTERNS else ""
+    return ", ".join(f"'{shorten(source)}'" for source in ordered[:SHOWN_PATTERNS]) + more
+
+
+def shorten(source: str) -> str:
+    """A pattern that fits on a line."""
+    return source if len(source) <= SHOWN_LETTERS else source[: SHOWN_LETTERS - 1] + "…"
 
 
 def _words(answer: Reading, spans: Sequence[Span]) -> tuple[str, ...]:

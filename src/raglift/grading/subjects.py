@@ -7,9 +7,11 @@ A true remark about a neighbour (`Recall 은 …이고, Precision 은 …`) hold
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from raglift.grading.quantities import is_measured, value_of
 from raglift.grading.reading import Reading, Span
+from raglift.grading.terms import TermTable
 
 _FAMILIES = ("metric", "count")
 _TOPIC_MARKS = ("은", "는", "이", "가", "란", "=", ":", "의경우")
@@ -23,18 +25,23 @@ def skip_other_subjects(answer: Reading, question: Reading) -> Skip | None:
 
     Only for metrics and counts with a value of their own: a curve is made of other metrics.
     """
-    table = question.table
-    members = {sign for family in _FAMILIES for sign in table.families.get(family, frozenset())}
-    asked = {sign for sign in question.text if sign in members}
+    rivals, others = _list_subjects(question.text, question.table)
+    return (lambda spans: _topic_of(answer, spans, rivals) in others) if others else None
+
+
+@lru_cache(maxsize=4096)
+def _list_subjects(question: str, table: TermTable) -> tuple[frozenset[str], frozenset[str]]:
+    """All signs of the families of what a question asks for, and those of them that are worth something else."""
+    families = [table.families.get(family, frozenset()) for family in _FAMILIES]
+    asked = frozenset(question) & frozenset().union(*families)
     if not asked or not all(is_measured(table.term_of[sign]) for sign in asked):
-        return None
+        return frozenset(), frozenset()
     worth = {value_of(table.term_of[sign]) for sign in asked}
-    rivals = set().union(*(table.families[family] for family in _FAMILIES if asked & table.families[family]))
-    others = {sign for sign in rivals if value_of(table.term_of[sign]) not in worth}
-    return lambda spans: _topic_of(answer, spans, rivals) in others
+    rivals: frozenset[str] = frozenset().union(*(family for family in families if asked & family))
+    return rivals, frozenset(sign for sign in rivals if value_of(table.term_of[sign]) not in worth)
 
 
-def _topic_of(answer: Reading, spans: Sequence[Span], rivals: set[str]) -> str:
+def _topic_of(answer: Reading, spans: Sequence[Span], rivals: frozenset[str]) -> str:
     """The metric (or count) that is the subject where a match ends; '' if its sentence names none before."""
     text, end = answer.text, max(span.end for span in spans)
     for place in range(end - 2, answer.sentence_span(end - 1).start - 1, -1):
