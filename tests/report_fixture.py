@@ -6,11 +6,16 @@ import csv
 import json
 import math
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from raglift.agreement import agree_graders
 from raglift.comparison import compare_run
 from raglift.config import DEFAULT_ARMS, Config
+from raglift.correction import weigh_grades
+from raglift.grading.grades import read_grades
+from raglift.grading.review_items import choose_compared, read_reviewable
 from raglift.prompts import build_prompt
 from raglift.records import (
     Answer,
@@ -23,6 +28,7 @@ from raglift.records import (
     Retrieved,
     Rubric,
 )
+from raglift.report.content import read_comparison
 from raglift.retrieval.ranking import Ranking
 from raglift.runfolder import RunFolder, hash_content
 
@@ -126,6 +132,39 @@ def write_run(
     folder.comparison.write_text(json.dumps(comparison, ensure_ascii=True, indent=1), encoding="utf-8")
     folder.manifest_file.write_text(json.dumps(_make_manifest(experiment, config)), encoding="utf-8")
     return folder, experiment, config
+
+
+def add_reviews(
+    folder: RunFolder, experiment: Experiment, config: Config, reviewers: Mapping[str, float], answers: int = 0
+) -> dict[str, Any]:
+    """People grade the headline's answers (the first `answers` of them, or all), each differing from the rubric in
+    a share of them; then the comparison and agreement.json are made anew. Returns the comparison."""
+    by_rubric = read_grades(folder.grades("rubric"))
+    asked = choose_compared(read_reviewable(folder, experiment), experiment, config)
+    asked = asked[:answers] if answers else asked
+    other = {"correct": "incorrect", "incorrect": "correct"}
+    for name, share in reviewers.items():
+        draw = random.Random(name)
+        rows = [
+            {
+                "key": answer.key,
+                "question_id": answer.question_id,
+                "verdict": other[verdict] if draw.random() < share else verdict,
+                "reason": "",
+                "grader": f"human:{name}",
+                "author": name,
+                "time": "2026-01-01T00:00:00+00:00",
+            }
+            for answer in asked
+            if (verdict := by_rubric[answer.key].verdict) in other
+        ]
+        with folder.grades("human").open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+    comparison = read_comparison(folder.comparison)
+    comparison |= weigh_grades(folder, read_reviewable(folder, experiment), experiment, config)
+    folder.comparison.write_text(json.dumps(comparison, ensure_ascii=True, indent=1), encoding="utf-8")
+    agree_graders(folder, experiment, config)
+    return comparison
 
 
 def _write_lines(file: Path, rows: list[dict[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from raglift.report import html, write_report
-from report_fixture import HOSTILE, TEXT, make_experiment, write_run
+from report_fixture import HOSTILE, TEXT, add_reviews, make_experiment, write_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
@@ -20,7 +20,18 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not in
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run, of which two people graded the headline's answers."""
     folder, experiment, config = write_run(tmp_path_factory.mktemp("runs") / "ml-qa-ko")
+    add_reviews(folder, experiment, config, {"가나": 0.05, "<script>window.broken = true</script>": 0.4})
+    write_report(folder, experiment, config)
+    return folder.report("html")
+
+
+@pytest.fixture(scope="module")
+def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few questions, all arms, three seeds."""
+    path = tmp_path_factory.mktemp("small") / "run"
+    folder, experiment, config = write_run(path, seeds=3, experiment=make_experiment(6, 3, 2))
     write_report(folder, experiment, config)
     return folder.report("html")
 
@@ -36,9 +47,9 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture
-def watched(browser: Any, page_file: Path) -> Iterator[Any]:
-    """A page whose console, errors and requests are kept in `page.seen`."""
+@pytest.fixture(scope="module")
+def opened(browser: Any, page_file: Path) -> Iterator[Any]:
+    """One page for all tests; its console, errors and requests are kept in `page.seen`."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.seen = []
     page.on("console", lambda message: page.seen.append(message.text))
@@ -49,12 +60,29 @@ def watched(browser: Any, page_file: Path) -> Iterator[Any]:
     page.close()
 
 
+@pytest.fixture
+def watched(opened: Any) -> Iterator[Any]:
+    """The page as it opens: what a test unfolded is folded again, what it chose is chosen no more."""
+    yield opened
+    opened.evaluate("for (const part of document.querySelectorAll('details[open]')) part.open = false")
+    opened.locator("#pick-split").select_option("")
+    opened.locator("#pick-words").fill("")
+
+
 @needs_chromium
-def test_opens_from_disk_quietly_and_alone(watched: Any, page_file: Path) -> None:
-    assert watched.locator("h1").inner_text().startswith("RAG를 쓰면 정답률이")
-    watched.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
-    watched.wait_for_timeout(100)
-    assert watched.seen == [page_file.as_uri()]
+def test_unfolds_quietly_and_alone_at_any_width(opened: Any, page_file: Path) -> None:
+    assert opened.locator("h1").inner_text().startswith("RAG를 쓰면 정답률이")
+    opened.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    for width in (360, 800, 1280):
+        opened.set_viewport_size({"width": width, "height": 900})
+        assert opened.evaluate("document.documentElement.scrollWidth") == width
+        assert opened.locator("svg.figure:visible").count() == 4
+        for scheme in ("dark", "light"):
+            opened.emulate_media(color_scheme=scheme)
+            background = opened.evaluate("getComputedStyle(document.querySelector('main')).backgroundColor")
+            assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    assert opened.seen == [page_file.as_uri()]
+    opened.reload()  # sooner than folding hundreds of parts
 
 
 @needs_chromium
@@ -108,35 +136,30 @@ def test_figures_are_saved_as_whole_svg(watched: Any, tmp_path: Path) -> None:
 
 
 @needs_chromium
-@pytest.mark.parametrize("width", [360, 800, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_spills_over_at_any_width(browser: Any, page_file: Path, width: int, scheme: str) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    page.goto(page_file.as_uri())
-    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    assert page.locator("svg.figure:visible").count() == 4
-    background = page.evaluate("getComputedStyle(document.querySelector('main')).backgroundColor")
-    assert (background == "rgb(255, 255, 255)") == (scheme == "light")
-    page.close()
+def test_the_graders_stand_before_the_questions(watched: Any) -> None:
+    trust = watched.locator("#trust")
+    assert trust.locator("h2").inner_text() == "채점을 얼마나 믿을 수 있나"
+    assert trust.locator(".pair").count() == 4 and trust.locator("ol.differing").count() == 2
+    assert trust.locator("h2, h3").nth(1).inner_text().startswith("채점이 엇갈린 답변")
+    assert trust.locator(".estimates tbody tr").count() == 2
+    assert "보정하면" in watched.locator("header .doubts").inner_text()
+    assert watched.evaluate("document.querySelector('#trust').compareDocumentPosition(questions) & 4") == 4
 
 
 @needs_chromium
-def test_many_arms_and_seeds_scroll_inside_their_table(browser: Any, tmp_path: Path) -> None:
-    folder, experiment, config = write_run(tmp_path / "run", seeds=3, experiment=make_experiment(6, 3, 2))
-    write_report(folder, experiment, config)
+def test_many_arms_and_seeds_scroll_inside_their_table(browser: Any, small_file: Path) -> None:
     page = browser.new_page(viewport={"width": 360, "height": 800})
-    page.goto(folder.report("html").as_uri())
+    page.goto(small_file.as_uri())
     assert page.locator(".question .cell").first.inner_text().endswith("/12")
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     page.close()
 
 
 @needs_chromium
-def test_page_says_the_same_without_scripts(browser: Any, page_file: Path) -> None:
+def test_page_says_the_same_without_scripts(browser: Any, small_file: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(page_file.as_uri())
+    page.goto(small_file.as_uri())
     page.locator("details.question summary").first.click()
     assert page.locator(".question[open] .answers").first.is_visible()
     assert page.locator("button.save:visible, .tools:visible").count() == 0

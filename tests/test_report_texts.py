@@ -34,8 +34,8 @@ def test_english_and_korean_say_the_same_things(key: str) -> None:
 
 
 def test_every_text_is_said_somewhere() -> None:
-    sources = [file for file in REPORT.iterdir() if file.suffix in (".py", ".html") and not file.name.startswith("texts")]
-    code = "".join(file.read_text(encoding="utf-8") for file in sources)
+    sources = [file for file in REPORT.iterdir() if file.suffix in (".py", ".html")]
+    code = "".join(file.read_text(encoding="utf-8") for file in sources if not file.name.startswith("texts"))
     parts = ("verdict", "split", "tuning", "context", "effect", "behaviour", "retrieval", "variance")
     parts += ("limits", "training", "reason")
     built = (*(f"{part}." for part in parts), "word.incorrect", "word.unscored")

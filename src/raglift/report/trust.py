@@ -210,8 +210,8 @@ def list_confusion(pair: dict[str, Any], say: Say) -> list[list[str]]:
     if not pair.get("answers") or len(labels) != len(table):
         return []
     named = [say(f"word.{label}") if label in ("correct", "incorrect") else str(label) for label in labels]
-    heads = ["", *(f"{pair.get('b')}: {name}" for name in named)]
-    rows = [[f"{pair.get('a')}: {name}", *map(format_count, row)] for name, row in zip(named, table, strict=True)]
+    heads = [f"{pair.get('a')} ↓ {pair.get('b')} →", *named]
+    rows = [[name, *map(format_count, row)] for name, row in zip(named, table, strict=True)]
     return [heads, *rows]
 
 
