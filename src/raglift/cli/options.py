@@ -1,0 +1,46 @@
+"""What all commands share: the application, options, one stage under its lock, JSON out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from raglift.experiment import Run
+
+app = typer.Typer(
+    name="raglift",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Does RAG lift my fine-tuned model, on my own questions, and by how much?\n\nExample: raglift run ml-qa-ko",
+)
+
+EXPERIMENT = Annotated[str, typer.Argument(help="An experiment folder, or a bundled name such as ml-qa-ko.")]
+RUN_DIR = Annotated[Path, typer.Argument(help="A run folder, for example runs/ml-qa-ko.")]
+AS_JSON = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")]
+OVERRIDES = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: --set train.epochs=5")
+]
+ARMS = Annotated[str | None, typer.Option(help="Arms to run, comma separated, or 'all' for the 3 × 6 grid.")]
+
+
+def run_stage(run_dir: Path, stage: Any, judge_overrides: Sequence[str] = ()) -> Run:
+    """Reopen a run and do one stage under its lock."""
+    from raglift.experiment import reopen_run
+
+    opened = reopen_run(run_dir, judge_overrides)
+    with opened.folder.hold_lock():
+        stage(opened)
+    return opened
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON object on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,0 +1,113 @@
+"""The search alone: retrieve, tune it, measure it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raglift.cli.options import AS_JSON, EXPERIMENT, OVERRIDES, app, print_json
+from raglift.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command()
+def retrieve(
+    experiment: EXPERIMENT,
+    question: Annotated[str | None, typer.Argument(help="The question; not with --all.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 3,
+    every: Annotated[bool, typer.Option("--all", help="Hit rates over every question of the experiment.")] = False,
+    run_dir: Annotated[Path | None, typer.Option("--run", help="Run folder [default: runs/<experiment>/].")] = None,
+    overrides: OVERRIDES = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Search the passages, or measure the search over all questions.
+
+    Examples:
+
+      raglift retrieve ml-qa-ko "재현율이 뭐야?"
+
+      raglift retrieve ml-qa-ko --all --json
+    """
+    from raglift.experiment import open_search
+    from raglift.retrieval.evaluation import evaluate_retriever
+
+    if every == (question is not None):
+        raise InputError("retrieve", "a question and --all" if every else "no question", "a QUESTION or --all")
+    resolver = open_search(experiment, run_dir, overrides or [])
+    with resolver.folder.hold_lock():
+        retriever = resolver.open_retriever()
+    if question is None:
+        figures = evaluate_retriever(retriever, resolver.experiment.questions)
+        if as_json:
+            print_json(figures)
+        else:
+            for name, value in figures.items():
+                if name != "ranks":
+                    typer.echo(f"{name.replace('_', ' '):<24} {value}")
+        return
+    passages = resolver.experiment.passage_by_id
+    found = [
+        {"passage_id": row.passage_id, "score": round(row.score, 6), "text": passages[row.passage_id].text}
+        for row in retriever.search([question], k)[0]
+    ]
+    if as_json:
+        print_json({"question": question, "passages": found})
+    elif not found:
+        typer.echo("nothing found: no passage reaches the threshold")
+    else:
+        for row in found:
+            typer.echo(f"{row['score']:.3f}  {row['passage_id']}\n       {row['text']}")
+
+
+@app.command("tune-retriever")
+def tune_retriever(
+    experiment: EXPERIMENT,
+    run_dir: Annotated[Path | None, typer.Option("--run", help="Run folder [default: runs/<experiment>/].")] = None,
+    overrides: OVERRIDES = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Train the search on the experiment's own pairs; kept only if it finds more of what it was not trained on.
+
+    Example: raglift tune-retriever ml-qa-ko
+    """
+    from raglift.experiment import open_search
+    from raglift.retrieval.tuning import describe_tuning
+
+    resolver = open_search(experiment, run_dir, overrides or [])
+    with resolver.folder.hold_lock():
+        tuned = resolver.tune_retriever()
+    if as_json:
+        print_json({**tuned.figures, "threshold": tuned.threshold, "weight": tuned.weight})
+    else:
+        typer.echo(f"{describe_tuning(tuned)}\nretriever: {resolver.folder.retriever}")
+
+
+bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
+app.add_typer(bench_app, name="bench")
+
+
+@bench_app.command("retrieve")
+def bench_retrieve(
+    sizes: Annotated[str, typer.Option(help="Numbers of passages, comma separated.")] = "1000,10000,100000",
+    as_json: AS_JSON = False,
+) -> None:
+    """Build and search indexes of synthetic passages: how cost and recall@10 grow.
+
+    Example: raglift bench retrieve --sizes 1000,10000
+    """
+    from raglift.progress import show_progress
+    from raglift.retrieval.bench import bench_retrieval
+
+    if not all(size.strip().isdigit() and int(size) >= 100 for size in sizes.split(",")):
+        raise InputError("--sizes", repr(sizes), "whole numbers of at least 100, for example 1000,10000")
+    with show_progress("index passages", 0) as bar:
+        rows = bench_retrieval([int(size) for size in sizes.split(",")], None, bar.follow)
+    if as_json:
+        print_json({"retrieve": rows})
+        return
+    for row in rows:
+        typer.echo("  ".join(f"{name.replace('_', ' ')} {value}" for name, value in row.items()))

@@ -1,0 +1,186 @@
+"""The stages of a run: one verb each, in their order, and `run` for all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raglift.cli.options import ARMS, AS_JSON, EXPERIMENT, OVERRIDES, RUN_DIR, app, print_json, run_stage
+from raglift.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command()
+def run(
+    experiment: EXPERIMENT,
+    run_dir: Annotated[Path | None, typer.Option("--run", help="Run folder [default: runs/<experiment>/].")] = None,
+    arms: ARMS = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Training seeds.")] = None,
+    overrides: OVERRIDES = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Run a whole experiment; a second call resumes and does only what is missing.
+
+    Examples:
+
+      raglift run ml-qa-ko
+
+      raglift run my-experiment --arms sft.none,rag-sft.oracle --set train.epochs=10
+    """
+    from raglift.experiment import open_run, run_experiment
+    from raglift.report.summary import print_summary
+
+    opened = open_run(experiment, run_dir, overrides or [], arms=arms, seeds=seeds)
+    with opened.folder.hold_lock():
+        comparison = run_experiment(opened)
+    if as_json:
+        print_json(comparison)
+    else:
+        print_summary(comparison, opened.config.report.language, opened.folder.report("html"))
+
+
+@app.command()
+def check(
+    experiment: EXPERIMENT,
+    overrides: OVERRIDES = None,
+    arms: ARMS = None,
+    lint: Annotated[bool, typer.Option("--lint", help="Also what looks doubtful in the rubrics.")] = False,
+    as_json: AS_JSON = False,
+) -> None:
+    """Find what would spoil a run, and say what it can tell, before any hours are spent.
+
+    Examples:
+
+      raglift check my-experiment
+
+      raglift check my-experiment --lint
+    """
+    from dataclasses import asdict
+
+    from raglift.config import load_config
+    from raglift.datasets import find_experiment, load_experiment
+    from raglift.preflight import check_experiment, describe_outlook, lint_experiment
+
+    folder = find_experiment(experiment)
+    config = load_config(folder / "experiment.yaml", overrides or [], arms=arms)
+    loaded = load_experiment(folder, config.name)
+    check_experiment(loaded, config)
+    warnings = lint_experiment(loaded, thorough=lint)
+    outlook = asdict(describe_outlook(loaded, config))
+    if as_json:
+        print_json({**outlook, "warnings": [asdict(one) for one in warnings]} if lint else outlook)
+    else:
+        for key, value in outlook.items():
+            typer.echo(f"{key.replace('_', ' '):<28} {value}")
+        for one in warnings:
+            typer.echo(f"{one.severity}: {one.question_id}: {one.rubric}: {one.text}")
+        typer.echo(f"no problems found; next: raglift run {experiment}")
+
+
+@app.command()
+def index(run_dir: RUN_DIR) -> None:
+    """Build or refresh the passage index of a run. Example: raglift index runs/ml-qa-ko"""
+    from raglift.experiment import index_passages
+
+    run_stage(run_dir, index_passages)
+    typer.echo(f"index: {run_dir / 'index'}")
+
+
+@app.command()
+def train(run_dir: RUN_DIR) -> None:
+    """Train the adapters that are missing. Example: raglift train runs/ml-qa-ko"""
+    from raglift.experiment import train_adapters
+
+    run_stage(run_dir, train_adapters)
+    typer.echo(f"adapters: {run_dir / 'adapters'}")
+
+
+@app.command()
+def answer(run_dir: RUN_DIR) -> None:
+    """Make the answers that are missing. Example: raglift answer runs/ml-qa-ko"""
+    from raglift.experiment import answer_questions
+
+    run_stage(run_dir, answer_questions)
+    typer.echo(f"answers: {run_dir / 'answers.jsonl'}")
+
+
+@app.command()
+def compare(
+    run_dir: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
+    other_run: Annotated[Path | None, typer.Argument(help="A second run folder, compared with the first.")] = None,
+    a: Annotated[str | None, typer.Option("--a", help="An arm, or with --table a prefix.")] = None,
+    b: Annotated[str | None, typer.Option("--b", help="The arm (or prefix) that is compared with it.")] = None,
+    table: Annotated[Path | None, typer.Option(help="A CSV: question,PREFIX_correct,PREFIX_total,…")] = None,
+    as_json: AS_JSON = False,
+) -> None:
+    """Compare two arms question by question.
+
+    Examples:
+
+      raglift compare runs/ml-qa-ko --a base.oracle --b rag-sft.oracle
+
+      raglift compare runs/five-epochs runs/twenty-epochs --a rag-sft.oracle --b rag-sft.oracle
+
+      raglift compare --table results.csv --a without_rag --b with_rag
+    """
+    if table is not None:
+        from raglift.comparison import compare_table
+
+        if a is None or b is None:
+            raise InputError("compare --table", "no --a or no --b", "the two column prefixes")
+        result, language = compare_table(table, a, b), "en"
+    elif run_dir is not None:
+        result, language = compare_run_folders(run_dir, other_run, a, b)
+    else:
+        raise InputError("compare", "neither RUN_DIR nor --table", "one of them")
+    if as_json:
+        print_json(result)
+        return
+    from raglift.report.summary import print_summary
+
+    print_summary(result, language)
+
+
+def compare_run_folders(
+    run_dir: Path, other_run: Path | None, a: str | None, b: str | None
+) -> tuple[dict[str, Any], str]:
+    """The run's own comparison, another pair of its arms, or an arm of two runs; and the report's language."""
+    from raglift.experiment import compare_arms, read_comparison, read_comparison_of_two, reopen_run
+
+    opened = reopen_run(run_dir)
+    language = opened.config.report.language
+    if other_run is not None:
+        return read_comparison_of_two(opened, reopen_run(other_run), a, b), language
+    if a is None and b is None:
+        return compare_arms(opened), language
+    pair = {key: value for key, value in (("a", a), ("b", b)) if value is not None}
+    compared = opened.config.compare.model_copy(update=pair)
+    return read_comparison(opened, opened.config.model_copy(update={"compare": compared})), language
+
+
+@app.command()
+def report(run_dir: RUN_DIR) -> None:
+    """Write the report of a compared run. Example: raglift report runs/ml-qa-ko"""
+    from raglift.experiment import report_run
+
+    opened = run_stage(run_dir, report_run)
+    typer.echo(f"report: {opened.folder.report('html')}")
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="The new experiment folder.")],
+    from_experiment: Annotated[str, typer.Option("--from", help="The experiment to copy.")] = "ml-qa-ko",
+) -> None:
+    """Start an experiment of your own from a bundled one.
+
+    Example: raglift init my-experiment
+    """
+    from raglift.datasets import copy_experiment
+
+    copy_experiment(from_experiment, folder)
+    typer.echo(f"experiment: {folder}\nnext: edit its files, then: raglift check {folder}")
