@@ -62,7 +62,7 @@ def change_row(key: str, value: Any, row: int = 0) -> Callable[[list[dict[str, A
         ("questions.jsonl", "rubric", {"must": [["re: ((("]], "pass": [], "fail": []}, ("q-recall", "rubric")),
     ],
 )
-def test_wrong_rows(  # noqa: PLR0913
+def test_wrong_rows(
     tiny_experiment: Path, tmp_path: Path, edit_rows: Edit, file: str, key: str, value: Any, words: tuple[str, ...]
 ) -> None:
     edit_rows(tiny_experiment / file, change_row(key, value))
@@ -194,8 +194,8 @@ def test_interrupt_ends_with_what_to_type_next(tiny_experiment: Path, tmp_path: 
     import time
 
     process = subprocess.Popen(
-        [sys.executable, "-m", "raglift", "run", str(tiny_experiment), "--run", str(tmp_path / "run")]
-        + ["--set", "train.epochs=2000"],
+        [sys.executable, "-m", "raglift", "run", str(tiny_experiment), "--run", str(tmp_path / "run"),
+         "--set", "train.epochs=2000"],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     while not (tmp_path / "run" / "training.sft-seed0.jsonl").exists():

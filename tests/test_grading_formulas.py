@@ -31,6 +31,7 @@ SAME = [
     ("2PR / (P + R)", "Recall과 Precision의 곱에 2를 곱하고, Recall과 Precision의 합으로 나누면 돼!"),
     ("2PR / (P + R)", "F1-score = 2 * precision * recall / (precision + recall)"),
     ("2PR / (P + R)", "2RP/(R+P)"),
+    ("2PR / (P + R)", "2PR / (P + R) (P : Precision, R : Recall) 이야"),
     ("2PR / (P + R)", "(2 * Recall * Precision) / (Recall + Precision)"),
     ("2PR / (P + R)", "정밀도와 재현율을 더한 값을 분모로, 2 곱하기 정밀도 곱하기 재현율을 분자로 하는 식"),
     ("2PR / (P + R)", "2*recall*precision/recall+precision 이 아니라 2*recall*precision/(recall+precision)이야"),

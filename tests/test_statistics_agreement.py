@@ -31,9 +31,7 @@ def test_kappa_of_fleiss_cohen_everitt_1969():
     table = [[106, 10, 4], [22, 28, 10], [2, 12, 6]]
     found = measure_agreement(*expand(table))
     assert found.kappa == pytest.approx(0.429, abs=0.0005)
-    assert ((found.kappa_ci95[1] - found.kappa_ci95[0]) / 2 / 1.959964) ** 2 == pytest.approx(
-        0.002885, abs=2e-5
-    )
+    assert ((found.kappa_ci95[1] - found.kappa_ci95[0]) / 2 / 1.959964) ** 2 == pytest.approx(0.002885, abs=2e-5)
 
 
 def test_missing_verdicts_are_left_out_and_counted():

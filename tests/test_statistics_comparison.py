@@ -217,9 +217,9 @@ def _arms(draw):
     generator = np.random.default_rng(draw(st.integers(0, 10_000)))
     total = [generator.integers(draw(st.integers(0, 1)), largest + 1, (seeds, questions)) for _ in "ab"]
     chance = draw(st.tuples(st.floats(0, 1), st.floats(0, 1)))
-    return [
-        array for t, p in zip(total, chance, strict=True) for array in (generator.binomial(t, p), t)
-    ], draw(st.sampled_from([1.0, 5.0, 20.0]))
+    return [array for t, p in zip(total, chance, strict=True) for array in (generator.binomial(t, p), t)], draw(
+        st.sampled_from([1.0, 5.0, 20.0])
+    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -269,9 +269,7 @@ def test_wider_margins_and_more_questions_reach_equivalence():
         for margin in (1.0, 10.0)
     )
     assert narrow.verdict == "inconclusive" and wide.verdict == "equivalent"
-    assert (
-        compare_differences(differences * 20).equivalence_p < compare_differences(differences).equivalence_p
-    )
+    assert compare_differences(differences * 20).equivalence_p < compare_differences(differences).equivalence_p
 
 
 def test_several_seeds_enter_as_a_second_level():
@@ -279,9 +277,7 @@ def test_several_seeds_enter_as_a_second_level():
     chance = generator.uniform(0.2, 0.6, (1, 200)) + np.zeros((4, 1))
     total = np.full((4, 200), 50)
     shift = np.array([[0.0], [0.1], [0.2], [0.3]])
-    found = compare_paired(
-        generator.binomial(50, chance), total, generator.binomial(50, chance + shift), total
-    )
+    found = compare_paired(generator.binomial(50, chance), total, generator.binomial(50, chance + shift), total)
     assert found.seeds == 4 and found.lift == pytest.approx(15, abs=1)
     assert found.variance.seed == pytest.approx(100**2 * np.var([0, 0.1, 0.2, 0.3], ddof=1), rel=0.1)
     assert found.variance.sampling == pytest.approx(100**2 * 2 * 0.23 / 50, rel=0.15)
@@ -290,9 +286,7 @@ def test_several_seeds_enter_as_a_second_level():
     assert found.ci95[1] - found.ci95[0] == pytest.approx(2 * half, rel=0.1)
     assert found.p_value > 0.05 and "training seeds" in found.test and found.verdict == "inconclusive"
     assert "training seeds" in found.reason
-    alike = compare_paired(
-        generator.binomial(50, chance), total, generator.binomial(50, chance + 0.15), total
-    )
+    alike = compare_paired(generator.binomial(50, chance), total, generator.binomial(50, chance + 0.15), total)
     assert alike.verdict == "improves" and alike.variance.seed < 2
 
 
@@ -322,7 +316,5 @@ def test_a_hundred_thousand_questions_are_fast_and_small():
 
 
 def test_importing_statistics_does_not_import_torch():
-    code = (
-        "import sys, raglift.statistics.comparison, raglift.statistics.ppi; sys.exit('torch' in sys.modules)"
-    )
+    code = "import sys, raglift.statistics.comparison, raglift.statistics.ppi; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -28,9 +28,7 @@ def test_the_two_are_inverse():
 def test_seed_variance_sets_a_floor_that_no_number_of_questions_passes():
     assumed = AssumedVariance(seed=0.01)
     assert questions_needed(5.0, 4, seeds=2, assumed=assumed) is None
-    assert detectable_lift(10**9, 4, seeds=2, assumed=assumed) == pytest.approx(
-        280.16 * math.sqrt(0.005), rel=1e-3
-    )
+    assert detectable_lift(10**9, 4, seeds=2, assumed=assumed) == pytest.approx(280.16 * math.sqrt(0.005), rel=1e-3)
 
 
 def test_too_few_questions_detect_nothing():

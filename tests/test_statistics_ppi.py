@@ -23,9 +23,7 @@ def test_with_every_answer_labelled_it_is_the_human_lift():
     assert found.labels == found.answers == 80
     wrong = 100 * (judged != truth)[in_b == 0].mean()
     assert found.disagreement_a == pytest.approx(wrong)
-    assert found.uncorrected.lift == pytest.approx(
-        100 * (judged[in_b == 1].mean() - judged[in_b == 0].mean())
-    )
+    assert found.uncorrected.lift == pytest.approx(100 * (judged[in_b == 1].mean() - judged[in_b == 0].mean()))
 
 
 def test_labels_correct_the_share_that_the_judge_overlooks():
@@ -83,9 +81,7 @@ def test_too_few_labels_are_not_estimable():
 
 def test_labels_needed():
     assert labels_needed(5.0, full_half_width=6.0, answers_per_arm=120) is None
-    assert (
-        labels_needed(10.0, full_half_width=6.0, answers_per_arm=120, disagreement_a=0, disagreement_b=0) == 8
-    )
+    assert labels_needed(10.0, full_half_width=6.0, answers_per_arm=120, disagreement_a=0, disagreement_b=0) == 8
     many = labels_needed(8.0, full_half_width=6.0, answers_per_arm=120)
     few = labels_needed(12.0, full_half_width=6.0, answers_per_arm=120)
     assert 8 < few < many <= 240

@@ -109,14 +109,28 @@ def test_ten_steps_equal_trl(loaded: LoadedModel, tiny_model: Path, tmp_path: Pa
     encoded = [encode_row(loaded, config.prompt, row) for row in ROWS]
     rows = [{"input_ids": r["input_ids"], "labels": r["labels"]} for r in encoded]
     arguments = build_arguments(config, 0, tmp_path / "trl", loaded.device).to_dict()
-    keep = (
-        "learning_rate lr_scheduler_type per_device_train_batch_size num_train_epochs max_grad_norm optim seed data_seed "
-        "logging_steps save_strategy report_to disable_tqdm use_cpu weight_decay"
-    ).split()
+    keep = [
+        "learning_rate",
+        "lr_scheduler_type",
+        "per_device_train_batch_size",
+        "num_train_epochs",
+        "max_grad_norm",
+        "optim",
+        "seed",
+        "data_seed",
+        "logging_steps",
+        "save_strategy",
+        "report_to",
+        "disable_tqdm",
+        "use_cpu",
+        "weight_decay",
+    ]
     set_seed(0)
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32),
-        args=SFTConfig(output_dir=str(tmp_path / "trl"), **{k: arguments[k] for k in keep}, max_length=None, bf16=False),
+        args=SFTConfig(
+            output_dir=str(tmp_path / "trl"), max_length=None, bf16=False, **{k: arguments[k] for k in keep}
+        ),
         train_dataset=Dataset.from_list(rows),
         processing_class=loaded.tokenizer,
         peft_config=PeftConfig(
@@ -140,18 +154,18 @@ def test_resumed_training_gives_the_undisturbed_adapter(
     train_adapter(calm, load_model(config), config, "sft", 0, ROWS, "same")
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
 
-    class Crash(Exception):
+    class CrashError(Exception):
         pass
 
     report = training.StepReporter.on_step_end
 
     def crash_at_seven(self, args, state, control, **more):  # type: ignore[no-untyped-def]
         if state.global_step == 7:
-            raise Crash
+            raise CrashError
         report(self, args, state, control, **more)
 
     monkeypatch.setattr(training.StepReporter, "on_step_end", crash_at_seven)
-    with pytest.raises(Crash):
+    with pytest.raises(CrashError):
         train_adapter(torn, load_model(config), config, "sft", 0, ROWS, "same")
     monkeypatch.setattr(training.StepReporter, "on_step_end", report)
     folder = torn.path / "checkpoints" / "sft-seed0-same"

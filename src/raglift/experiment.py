@@ -167,7 +167,8 @@ def train_adapters(run: Run) -> None:
             rows = list_training_rows(run.contexts, tuning, seed)
             made_from = hash_content(
                 run.models.base.identity, config.prompt.model_dump(), config.lora.model_dump(),
-                config.train.model_dump(exclude={"log_every"}), seed, [[r.question, r.answer, r.passages] for r in rows],
+                config.train.model_dump(exclude={"log_every"}), seed,
+                [[row.question, row.answer, row.passages] for row in rows],
             )  # fmt: skip
             stage = f"train:{tuning}-seed{seed}"
             reason = run.folder.find_damage(stage, made_from)

@@ -200,7 +200,9 @@ class RunFolder:
             lock.unlink(missing_ok=True)
 
     def _take_lock(self, lock: Path) -> None:
-        mine = json.dumps({"process": os.getpid(), "host": socket.gethostname(), "started": _process_start(os.getpid())})
+        mine = json.dumps(
+            {"process": os.getpid(), "host": socket.gethostname(), "started": _process_start(os.getpid())}
+        )
         for _ in range(3):
             try:
                 with lock.open("x", encoding="utf-8") as stream:
