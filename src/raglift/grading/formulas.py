@@ -14,6 +14,9 @@ from raglift.grading.terms import TermTable
 
 _HOLDS_FORMULA = re.compile(r"[/+\-*^qnAMUDdspWSRNQ]|m.*e|f.*c")
 
+_LEGEND = re.compile(r"(?:(?<=[e)])\(e)?$")
+"""What begins a legend behind a formula: `2PR / (P + R) (P: Precision, R: Recall)`."""
+
 _LETTER_SUBJECTS = {"p": "precision", "r": "recall"}
 
 
@@ -91,6 +94,8 @@ def _find_in_sentence(reading: Reading, start: int, end: int) -> list[Formula]:
         if "e" not in piece[0]:
             continue
         stop = min(piece.end(), piece.start() + MAX_TOKENS)
+        if tokens.kinds[stop : stop + 1] == "=":
+            stop -= len(_LEGEND.search(tokens.kinds, piece.start(), stop)[0])  # type: ignore[index]
         part = Tokens(tokens.kinds[piece.start() : stop], tokens.items[piece.start() : stop])
         _close_brackets(part)
         reduce_tokens(part)
