@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -263,33 +263,44 @@ def test_a_failing_batch_fails_alone(run: Run) -> None:
         assert httpx2.post(f"{address}/v1/chat/completions", json=body).status_code == 200
 
 
-def test_stop_finishes_what_runs_and_a_killed_server_starts_again(run: Run) -> None:
+@pytest.fixture
+def start_server(run: Run) -> Iterator[Callable[[], tuple[subprocess.Popen[str], str]]]:
+    """Starts servers as processes of their own; what still runs at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> tuple[subprocess.Popen[str], str]:
+        command = [sys.executable, "-m", "raglift", "serve", str(run.folder.path), "--port", "0"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        started.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment))
+        for line in started[-1].stderr or ():
+            if "http://" in line:
+                return started[-1], line.split()[2]
+        raise AssertionError(f"the server ended with {started[-1].wait()}")
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_stop_finishes_what_runs_and_a_killed_server_starts_again(start_server: Any) -> None:
     """SIGTERM: the running request is answered, then exit 0. SIGKILL: the next start serves as before."""
-    body = {"model": "sft.none", "messages": [{"role": "user", "content": "안녕"}], "max_tokens": 300}
-    process, address = start_process(run)
-    with httpx2.stream("POST", f"{address}/v1/chat/completions", json={**body, "stream": True}, timeout=60) as reply:
+    messages = [{"role": "user", "content": "안녕"}]
+    body = {"model": "sft.none", "messages": messages, "max_tokens": 300, "stream": True}
+    process, address = start_server()
+    with httpx2.stream("POST", f"{address}/v1/chat/completions", json=body, timeout=60) as reply:
         next(reply.iter_lines())
         process.kill()
         process.wait()
-    process, address = start_process(run)
-    with httpx2.stream("POST", f"{address}/v1/chat/completions", json={**body, "stream": True}, timeout=60) as reply:
+    process, address = start_server()
+    with httpx2.stream("POST", f"{address}/v1/chat/completions", json=body, timeout=60) as reply:
         lines = reply.iter_lines()
         next(lines)
         process.send_signal(signal.SIGTERM)
         assert [line for line in lines if line][-1] == "data: [DONE]"
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     with pytest.raises(httpx2.ConnectError):
         httpx2.get(f"{address}/health")
-
-
-def start_process(run: Run) -> tuple[subprocess.Popen[str], str]:
-    command = [sys.executable, "-m", "raglift", "serve", str(run.folder.path), "--port", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "http://" in line:
-            return process, line.split()[2]
-    raise AssertionError(f"the server ended with {process.wait()}")
 
 
 def test_row_cuts_at_a_stop_that_spans_tokens_and_ignores_repeats() -> None:
