@@ -22,7 +22,6 @@ from raglift.config import Config, load_config, override_section
 from raglift.errors import InputError, RunError
 from raglift.grading.grades import Task, grade_run, read_grades
 from raglift.grading.judge import JudgeGrader, build_judge, decide_verdict, read_ballot
-from raglift.grading.judge_cache import Call, CallLog
 from raglift.grading.judge_prompt import (
     UnreadableReplyError,
     Vote,
@@ -31,7 +30,8 @@ from raglift.grading.judge_prompt import (
     draw_code,
     read_reply,
 )
-from raglift.grading.judge_server import read_retry_after
+from raglift.models.calls import Call, CallLog
+from raglift.models.server import read_retry_after
 from raglift.records import Answer, Counterfactual, Experiment, Passage, Question, Rubric
 from raglift.runfolder import RunFolder, recover_lines
 
@@ -494,7 +494,7 @@ def test_settings_are_checked(tmp_path: Path) -> None:
 
 def test_the_log_reads_rows_of_other_versions(tmp_path: Path) -> None:
     file = tmp_path / "judge.jsonl"
-    row = {"request": "r", "vote": 0, "code": "c", "raw": "x", "later": 1}
+    row = {"request": "r", "number": 0, "code": "c", "raw": "x", "later": 1}
     file.write_text(json.dumps(row) + "\n" + json.dumps({"strange": 1}) + "\n", encoding="utf-8")
     log = CallLog(file)
     assert log.spent.calls == 1 and len(log.list_replies("r", 0)) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -23,6 +23,10 @@ DEFAULT_ARMS = (
     "rag-sft.retrieved",
     "sft.retrieved",
 )
+REMOTE_PREFIX = "openai:"
+# A model on a server has no weights to train: its arms and headline where the experiment names none.
+REMOTE_ARMS = ("base.none", "base.oracle", "base.retrieved")
+REMOTE_HEADLINE = {"a": "base.none", "b": "base.oracle"}
 ALL_ARMS = tuple(
     f"{tuning}.{context}"
     for tuning in ("base", "sft", "rag-sft")
@@ -109,21 +113,47 @@ class CompareConfig(Section):
     confidence: float = Field(0.95, gt=0.5, lt=1)
 
 
-class JudgeConfig(Section):
-    """A language model that grades, on any OpenAI-compatible server; limits hold for a run folder as a whole."""
+class ServerConfig(Section):
+    """How a model on an OpenAI-compatible server is called; limits and prices hold for a run folder as a whole."""
 
-    url: str = Field("", pattern=r"^(https?://\S+)?$")
-    model: str = ""
-    votes: int = Field(3, ge=1)
-    api_key_env: str = "OPENAI_API_KEY"
-    reply_format: Literal["json_schema", "json_object", "text"] = "json_schema"
-    reply_tokens: int = Field(300, ge=16)
+    api_key_env: str = Field("OPENAI_API_KEY", pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")
     timeout: float = Field(60.0, gt=0)
     concurrency: int = Field(4, ge=1, le=64)
     attempts: int = Field(4, ge=1)
     first_wait: float = Field(1.0, ge=0)
     max_calls: int = Field(10_000, ge=1)
     max_tokens: int | None = Field(None, ge=1)
+    # Prices of a million tokens, in whatever currency max_cost is in.
+    input_price: float = Field(0.0, ge=0)
+    output_price: float = Field(0.0, ge=0)
+    max_cost: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _require_prices(self) -> Self:
+        if self.max_cost is not None and not self.input_price and not self.output_price:
+            raise ValueError("max_cost needs input_price and output_price, or nothing is ever counted")
+        return self
+
+
+class JudgeConfig(ServerConfig):
+    """A language model that grades, on any OpenAI-compatible server."""
+
+    url: str = Field("", pattern=r"^(https?://\S+)?$")
+    model: str = ""
+    votes: int = Field(3, ge=1)
+    reply_format: Literal["json_schema", "json_object", "text"] = "json_schema"
+    reply_tokens: int = Field(300, ge=16)
+
+
+class RemoteConfig(ServerConfig):
+    """How `model: openai:NAME@URL` is asked; `concurrency` is for each server."""
+
+    api: Literal["chat", "completions"] = "chat"
+    seeds: bool = True
+    # Set it anew when the server's model under this name has changed: its answers are then made again.
+    revision: str = ""
+    # More fields of the request, for servers that take them: {top_k: 50}. They are written down: no keys here.
+    extra: dict[str, Any] = {}
 
 
 class ReportConfig(Section):
@@ -136,11 +166,15 @@ def _split_names(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _join_names(value: Any) -> Any:
+    return ",".join(value) if isinstance(value, list) and all(isinstance(part, str) for part in value) else value
+
+
 class Config(Section):
     """All settings of an experiment."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9가-힣][A-Za-z0-9가-힣._-]*$")
-    model: str = "gemma3-270m"
+    model: Annotated[str, BeforeValidator(_join_names)] = "gemma3-270m"
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     trust_remote_code: bool = False
@@ -155,6 +189,7 @@ class Config(Section):
     retrieval: RetrievalConfig = RetrievalConfig()
     compare: CompareConfig = CompareConfig()
     judge: JudgeConfig = JudgeConfig()
+    remote: RemoteConfig = RemoteConfig()
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="before")
@@ -163,6 +198,21 @@ class Config(Section):
         if isinstance(values, dict) and values.get("arms") in ("all", ["all"], ("all",)):
             values = {**values, "arms": ALL_ARMS}
         return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_remote_arms(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not str(_join_names(values.get("model"))).startswith(REMOTE_PREFIX):
+            return values
+        compare = values.get("compare", {})
+        if isinstance(compare, dict):
+            values = {**values, "compare": {**REMOTE_HEADLINE, **compare}}
+        return {"arms": REMOTE_ARMS, **values}
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the model answers on a server: it has no weights here."""
+        return self.model.startswith(REMOTE_PREFIX)
 
     def list_arms(self) -> list[Arm]:
         """The arms in their order of answering, without repeats."""

@@ -20,8 +20,6 @@ from raglift.config import Config
 from raglift.errors import InputError
 from raglift.runfolder import hash_content, hash_file
 
-REMOTE_PREFIX = "openai:"
-
 
 @dataclass(frozen=True)
 class LoadedModel:

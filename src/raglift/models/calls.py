@@ -1,4 +1,4 @@
-"""Every call to a judge in `judge.jsonl` of the run folder, written before it is used: nothing is paid for twice."""
+"""Every call to a server in a file of the run folder, written before it is used: nothing is paid for twice."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from raglift.config import ServerConfig
 from raglift.runfolder import append_lines, explain_disk_errors, recover_lines
 
 
@@ -16,11 +17,12 @@ from raglift.runfolder import append_lines, explain_disk_errors, recover_lines
 class Call:
     """One call. `request` hashes all that was asked but the code; `error` is set where no reply came.
 
-    `raw` is the judge's text as it came (of a failed call what the server sent instead).
+    `number` tells calls with the same request apart (a judge's votes); `code` is what this one call drew anew.
+    `raw` is the text as it came (of a failed call what the server sent instead; of several texts a JSON list).
     """
 
     request: str
-    vote: int
+    number: int
     code: str
     raw: str
     error: str = ""
@@ -44,6 +46,10 @@ class Spending:
     @property
     def tokens(self) -> int:
         return self.prompt_tokens + self.reply_tokens
+
+    def cost(self, settings: ServerConfig) -> float:
+        """What the tokens cost by the settings' prices of a million, in their currency."""
+        return (self.prompt_tokens * settings.input_price + self.reply_tokens * settings.output_price) / 1e6
 
     def add(self, call: Call) -> Spending:
         return Spending(
@@ -70,21 +76,24 @@ class CallLog:
         _close_torn_line(file)
         known = {field.name for field in fields(Call)}
         for row in recover_lines(file):
-            if {"request", "vote", "code", "raw"} <= row.keys():
+            if {"request", "number", "code", "raw"} <= row.keys():
                 self._count(Call(**{key: value for key, value in row.items() if key in known}))
 
-    def list_replies(self, request: str, vote: int) -> list[Call]:
-        """The replies that this vote already got, readable or not, oldest first."""
+    def list_replies(self, request: str, number: int) -> list[Call]:
+        """The replies that this call already got, readable or not, oldest first."""
         with self._lock:
-            return list(self._replies[request, vote])
+            return list(self._replies[request, number])
 
-    def reserve(self, max_calls: int, max_tokens: int | None) -> str:
+    def reserve(self, settings: ServerConfig, section: str) -> str:
         """'' and one call set aside, or why no call is left. `record` uses it up."""
         with self._lock:
-            if self.spent.calls + self._reserved >= max_calls:
-                return f"the limit judge.max_calls={max_calls} is reached"
-            if max_tokens is not None and self.spent.tokens >= max_tokens:
-                return f"the limit judge.max_tokens={max_tokens} is reached ({self.spent.tokens} spent)"
+            tokens, cost = self.spent.tokens, self.spent.cost(settings)
+            if self.spent.calls + self._reserved >= settings.max_calls:
+                return f"the limit {section}.max_calls={settings.max_calls} is reached"
+            if settings.max_tokens is not None and tokens >= settings.max_tokens:
+                return f"the limit {section}.max_tokens={settings.max_tokens} is reached ({tokens} spent)"
+            if settings.max_cost is not None and cost >= settings.max_cost:
+                return f"the limit {section}.max_cost={settings.max_cost:g} is reached ({cost:.4f} spent)"
             self._reserved += 1
             return ""
 
@@ -96,14 +105,30 @@ class CallLog:
             self.spent_now = self.spent_now.add(call)
             self._count(call)
 
-    def describe(self) -> dict[str, Any]:
-        """What this folder's calls cost, as plain values."""
-        return {**asdict(self.spent), "seconds": round(self.spent.seconds, 1)}
+    def describe(self, settings: ServerConfig) -> dict[str, Any]:
+        """What this folder's calls cost, as plain values; without prices no cost."""
+        described = {**asdict(self.spent), "seconds": round(self.spent.seconds, 1)}
+        return described | ({"cost": round(self.spent.cost(settings), 6)} if has_prices(settings) else {})
 
     def _count(self, call: Call) -> None:
         self.spent = self.spent.add(call)
         if not call.error:
-            self._replies[call.request, call.vote].append(call)
+            self._replies[call.request, call.number].append(call)
+
+
+def has_prices(settings: ServerConfig) -> bool:
+    """Whether tokens cost something."""
+    return bool(settings.input_price or settings.output_price)
+
+
+def format_spending(spending: Spending, settings: ServerConfig) -> str:
+    """One line for people."""
+    failed = f" ({spending.failed} failed)" if spending.failed else ""
+    cost = f", cost {spending.cost(settings):.4f}" if has_prices(settings) else ""
+    return (
+        f"{spending.calls} calls{failed}, {spending.prompt_tokens:,} + {spending.reply_tokens:,} tokens, "
+        f"{spending.seconds:.1f} s of waiting{cost}"
+    )
 
 
 def _close_torn_line(file: Path) -> None:
