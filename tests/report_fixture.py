@@ -16,7 +16,7 @@ from raglift.config import DEFAULT_ARMS, Config
 from raglift.correction import weigh_grades
 from raglift.grading.grades import read_grades
 from raglift.grading.review_items import choose_compared, read_reviewable
-from raglift.prompts import build_prompt
+from raglift.prompts import PromptWriter
 from raglift.records import (
     Answer,
     Counterfactual,
@@ -204,7 +204,7 @@ def _make_answer(
     context = arm.partition(".")[2]
     found = [question.passage_id] if question.passage_id and context != "none" else []
     texts = [experiment.passage_by_id[passage].text for passage in found]
-    prompt = build_prompt(config.prompt, question.question, None if context == "none" else texts)
+    prompt = PromptWriter(config.prompt).write_prompt(question.question, None if context == "none" else texts)
     return {
         "key": hash_content(arm, seed, question.id, sample),
         "arm": arm,

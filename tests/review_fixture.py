@@ -8,7 +8,7 @@ from typing import Any
 
 from raglift.config import Config, load_config
 from raglift.datasets import dump_line, find_experiment, load_experiment
-from raglift.prompts import build_prompt
+from raglift.prompts import PromptWriter
 from raglift.records import Experiment
 from raglift.runfolder import RunFolder, hash_content
 from report_fixture import HOSTILE
@@ -39,7 +39,7 @@ def write_review_run(path: Path, questions: int = QUESTIONS) -> tuple[RunFolder,
                         "question_id": question.id,
                         "sample": sample,
                         "text": text,
-                        "prompt": build_prompt(config.prompt, question.question, None),
+                        "prompt": PromptWriter(config.prompt).write_prompt(question.question, None),
                         "passages": [],
                     }
                 )

@@ -17,7 +17,7 @@ from raglift.dialogue import Dialogue, follow_command, hold_conversation, list_d
 from raglift.errors import InputError
 from raglift.experiment import Run
 from raglift.models.streaming import TextStream
-from raglift.prompts import build_prompt
+from raglift.prompts import PromptWriter
 from raglift.records import Arm, parse_arm
 from serve_fixture import make_asker, make_run
 
@@ -35,11 +35,11 @@ def asker(run: Run) -> Asker:
 
 def test_prompt_is_the_runs_own(asker: Asker, run: Run) -> None:
     bare = asker.prepare(" Recall 이 뭐야? ", parse_arm("sft.none"))
-    assert bare.prompt == build_prompt(run.config.prompt, "Recall 이 뭐야?", None) and bare.sources == ()
+    assert bare.prompt == PromptWriter(run.config.prompt).write_prompt("Recall 이 뭐야?", None) and bare.sources == ()
     found = asker.prepare("Recall 이 뭐야?", parse_arm("sft.retrieved"), 2)
     assert found.sources[0].passage_id == "recall" and len(found.sources) == 2
     texts = [source.text for source in found.sources]
-    assert found.prompt == build_prompt(run.config.prompt, "Recall 이 뭐야?", texts)
+    assert found.prompt == PromptWriter(run.config.prompt).write_prompt("Recall 이 뭐야?", texts)
     assert found.sources[0].score > found.sources[1].score
 
 

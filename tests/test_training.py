@@ -49,7 +49,7 @@ def read_losses(folder: RunFolder) -> list[float]:
 
 
 def test_rows_learn_the_answer_and_the_end_token_only(loaded: LoadedModel) -> None:
-    row = encode_row(loaded, Config(name="x").prompt, ROWS[0])
+    row = encode_row(loaded, ROWS[0])
     learned = [label for label in row["labels"] if label != IGNORED]
     assert row["input_ids"][-len(learned) :] == learned
     assert learned[-1] == loaded.tokenizer.eos_token_id
@@ -81,7 +81,7 @@ def train_losses(kind: type[Trainer], loaded: LoadedModel, config: Config, folde
     trainer = kind(
         model=model,
         args=arguments,
-        train_dataset=[encode_row(loaded, config.prompt, row) for row in ROWS],
+        train_dataset=[encode_row(loaded, row) for row in ROWS],
         data_collator=RowCollator(loaded.tokenizer.pad_token_id),
     )
     trainer.train()
@@ -106,7 +106,7 @@ def test_ten_steps_equal_trl(loaded: LoadedModel, tiny_model: Path, tmp_path: Pa
 
     config = make_config(tiny_model, epochs=5)
     ours = train_losses(AnswerTrainer, loaded, config, tmp_path / "ours")
-    encoded = [encode_row(loaded, config.prompt, row) for row in ROWS]
+    encoded = [encode_row(loaded, row) for row in ROWS]
     rows = [{"input_ids": r["input_ids"], "labels": r["labels"]} for r in encoded]
     arguments = build_arguments(config, 0, tmp_path / "trl", loaded.device).to_dict()
     keep = [

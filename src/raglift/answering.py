@@ -12,7 +12,7 @@ from raglift.config import Config
 from raglift.datasets import dump_line
 from raglift.models.generation import TextModel
 from raglift.progress import show_progress
-from raglift.prompts import PromptContext, build_prompt
+from raglift.prompts import PromptContext, PromptWriter
 from raglift.records import Answer, Arm, Question, Retrieved
 from raglift.runfolder import RunFolder, append_lines, hash_content, recover_lines, write_atomically
 
@@ -44,6 +44,7 @@ def plan_answers(
     questions: Sequence[Question],
     contexts: Mapping[str, Mapping[str, PromptContext]],
     identify: Callable[[str, int], str],
+    prompts: PromptWriter,
 ) -> list[Batch]:
     """The whole plan, arm by arm, in batches of questions of similar length.
 
@@ -53,17 +54,20 @@ def plan_answers(
         contexts: context name -> question id -> what its prompt holds; a question that a context does not
             have (no counterfactual, say) is left out of that arm.
         identify: (tuning, seed) -> identity of the weights that answer.
+        prompts: writes the prompts.
     """
     decoding = config.answer.model_dump(exclude={"questions_per_batch", "distractors"})
     batches = []
     for seed in config.list_seeds():
         for arm in config.list_arms():
             weights = identify(arm.tuning, seed)
-            groups = [
-                _plan_question(config, arm, seed, question, contexts[arm.context][question.id], (weights, decoding))
-                for question in questions
-                if question.id in contexts[arm.context]
-            ]
+            groups = []
+            for question in questions:
+                context = contexts[arm.context].get(question.id)
+                if context is not None:
+                    prompt = prompts.write_prompt(question.question, context.texts)
+                    made_by = (weights, decoding)
+                    groups.append(_plan_question(config, arm, seed, question, context, prompt, made_by))
             batches += _cut_batches(groups, config.answer.questions_per_batch)
     return batches
 
@@ -112,9 +116,9 @@ def _plan_question(
     seed: int,
     question: Question,
     context: PromptContext,
+    prompt: str,
     made_by: tuple[str, dict[str, object]],
 ) -> list[PlannedAnswer]:
-    prompt = build_prompt(config.prompt, question.question, context.texts)
     planned = []
     for sample in range(config.answer.samples):
         noise = hash_content(seed, question.question, sample)

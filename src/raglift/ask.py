@@ -13,7 +13,6 @@ from raglift.contexts import ContextResolver
 from raglift.errors import InputError
 from raglift.models.generation import TokenWatch
 from raglift.models.streaming import TextStream
-from raglift.prompts import build_prompt
 from raglift.records import Arm, Context, Experiment, parse_arm
 from raglift.retrieval.search import IndexRetriever
 from raglift.runfolder import hash_content
@@ -109,7 +108,7 @@ class Asker:
         context = ASKED_AS[arm.context]
         sources = self.find_sources(question, k or self.config.retrieval.k) if context == "retrieved" else ()
         texts = [source.text for source in sources] if context == "retrieved" else None
-        prompt = build_prompt(self.config.prompt, self.defuse(question), texts)
+        prompt = self.models.prompts.write_prompt(question, texts)
         length = len(self.models.base.tokenizer(prompt).input_ids)
         notes = () if context == arm.context else (
             f"{arm} is asked with what the search finds: a free question has no passage known to be right",
@@ -147,19 +146,6 @@ class Asker:
             completion = model.complete_prompts([prompted.prompt], noise, decoding, watch)[0][0]
             on_text(stream.finish(completion.text))
         return Reply(prompted, completion.text, completion.tokens, completion.truncated)
-
-    @cached_property
-    def control_tokens(self) -> tuple[str, ...]:
-        """Texts that the tokenizer reads as commands, such as the end of the answer."""
-        added = self.models.base.tokenizer.added_tokens_decoder.values()
-        return tuple(token.content for token in added if token.special and len(token.content) > 1)
-
-    def defuse(self, question: str) -> str:
-        """The question with a blank inside each control token it spells, so that it is read as plain text."""
-        for token in self.control_tokens:
-            if token in question:
-                question = question.replace(token, f"{token[0]} {token[1:]}")
-        return question
 
 
 def _make_watch(stream: TextStream, on_text: Callable[[str], None]) -> TokenWatch:

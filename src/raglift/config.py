@@ -41,9 +41,13 @@ class Section(BaseModel):
 
 
 class PromptConfig(Section):
-    """How a prompt is put together; the defaults are the founding experiment's."""
+    """How a prompt is put together; the defaults are the founding experiment's.
+
+    `custom` is Jinja2 text; `file`, a file beside experiment.yaml that holds it, is read into it.
+    """
 
     template: Literal["founding", "chat", "custom"] = "founding"
+    custom: str | None = None
     with_passage: str = "(제공된 정보) {passage} (사용자 질문) {question}"
     without_passage: str = "{question}"
     answer_mark: str = "\n### 답변:"
@@ -238,6 +242,7 @@ def load_config(file: Path, overrides: Sequence[str] = (), **options: Any) -> Co
     for override in overrides:
         _apply_override(values, override)
     values.update({key: value for key, value in options.items() if value is not None})
+    _read_template(values, file.parent)
     config = validate_config(values, str(file))
     for arm in (*config.arms, config.compare.a, config.compare.b):
         parse_arm(arm)
@@ -311,6 +316,22 @@ def _known_keys(path: Sequence[str]) -> list[str]:
     for part in path:
         section = section.model_fields[part].annotation
     return list(section.model_fields)
+
+
+def _read_template(values: dict[str, Any], folder: Path) -> None:
+    """Put the content of `prompt.file` into `prompt.custom`: what a run depends on is the text, not where it lies."""
+    prompt = values.get("prompt")
+    if not isinstance(prompt, dict) or "file" not in prompt:
+        return
+    prompt = values["prompt"] = dict(prompt)
+    file = folder / str(prompt.pop("file"))
+    try:
+        prompt["custom"] = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"prompt.file: {file}", f"cannot be read ({error})", "a UTF-8 file with a Jinja2 template"
+        ) from None
+    prompt.setdefault("template", "custom")
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

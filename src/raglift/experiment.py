@@ -77,7 +77,8 @@ class Run:
         contexts: Mapping[str, Mapping[str, PromptContext]] = {
             arm.context: self.contexts.resolve(arm.context) for arm in self.config.list_arms()
         }
-        return plan_answers(self.config, self.experiment.questions, contexts, self.models.identify)
+        models = self.models
+        return plan_answers(self.config, self.experiment.questions, contexts, models.identify, models.prompts)
 
 
 def open_run(name_or_folder: str, run_folder: Path | None, overrides: Sequence[str] = (), **options: Any) -> Run:
@@ -166,7 +167,7 @@ def train_adapters(run: Run) -> None:
         for seed in config.list_seeds():
             rows = list_training_rows(run.contexts, tuning, seed)
             made_from = hash_content(
-                run.models.base.identity, config.prompt.model_dump(), config.lora.model_dump(),
+                run.models.base.identity, run.models.prompts.identity, config.lora.model_dump(),
                 config.train.model_dump(exclude={"log_every"}), seed,
                 [[row.question, row.answer, row.passages] for row in rows],
             )  # fmt: skip

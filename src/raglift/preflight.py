@@ -11,7 +11,7 @@ from raglift.config import Config
 from raglift.errors import InputError
 from raglift.grading.draft import RubricFault, lint_rubrics
 from raglift.grading.rubric import RubricGrader, check_rubric, title_of
-from raglift.prompts import build_answer, build_prompt
+from raglift.prompts import PromptWriter
 from raglift.records import Arm, Experiment, Question, Rubric
 from raglift.statistics.power import detectable_lift, questions_needed
 
@@ -34,6 +34,8 @@ class Outlook:
 def check_experiment(experiment: Experiment, config: Config) -> None:
     """Everything that can be checked without a model; InputError for the first problem."""
     check_arms(experiment, config)
+    if config.prompt.template != "chat":  # the chat template is the tokenizer's
+        check_template(PromptWriter(config.prompt))
     check_rubrics(experiment)
 
 
@@ -118,26 +120,48 @@ def find_title(experiment: Experiment, question: Question) -> str:
     return "" if question.passage_id is None else title_of(experiment.passage_by_id[question.passage_id].text)
 
 
-def check_tokenizer(tokenizer: Any, window: int, config: Config, experiment: Experiment) -> None:
-    """Prompt and end token survive the tokenizer, and the longest prompt fits the model's window.
+def check_template(prompts: PromptWriter) -> None:
+    """InputError unless question and passage are in the prompt where they are given."""
+    question, passage = "raglift-question", "raglift-passage"
+    for given, passages, wanted in (
+        ("a question alone", None, [question]),
+        ("a question and a passage", [passage], [question, passage]),
+        ("a search that found nothing", [], [question]),
+    ):
+        prompt = prompts.write_prompt(question, passages)
+        missing = [text for text in wanted if text not in prompt]
+        if missing:
+            raise InputError(
+                f"prompt.template: {prompts.settings.template}",
+                f"given {given}, {missing[0]!r} is not in the prompt {prompt[:120]!r}",
+                "a prompt that holds the question, and the passage where there is one",
+                "mend prompt.with_passage, prompt.without_passage or prompt.custom",
+            )
+
+
+def check_tokenizer(prompts: PromptWriter, window: int, config: Config, experiment: Experiment) -> None:
+    """The template holds what it is given, prompt and end token survive the tokenizer, the longest prompt fits.
 
     Args:
-        tokenizer: the model's.
+        prompts: the run's template over the model's tokenizer.
         window: tokens that the model can see at once.
     """
+    check_template(prompts)
+    tokenizer = prompts.tokenizer
     longest, where = 0, ""
     for question in experiment.questions:
         texts = [question.counterfactual.text] if question.counterfactual else []
         if question.passage_id is not None:
             texts.append(experiment.passage_by_id[question.passage_id].text)
-        prompt = build_prompt(config.prompt, question.question, [max(texts, key=len)] if texts else [])
+        prompt = prompts.write_prompt(question.question, [max(texts, key=len)] if texts else [])
         ids = tokenizer(prompt).input_ids
         check_round_trip(tokenizer, prompt, ids, question.id)
         if len(ids) > longest:
             longest, where = len(ids), question.id
     for example in experiment.examples:
-        ids = tokenizer(build_answer(example.answer), add_special_tokens=False).input_ids
-        check_round_trip(tokenizer, example.answer, ids, f"the training answer to '{example.question}'")
+        answer = prompts.write_answer(example.answer)
+        ids = tokenizer(answer, add_special_tokens=False).input_ids
+        check_round_trip(tokenizer, answer, ids, f"the training answer to '{example.question}'")
     needed = longest + config.answer.max_new_tokens
     if needed > window:
         raise InputError(
@@ -150,13 +174,20 @@ def check_tokenizer(tokenizer: Any, window: int, config: Config, experiment: Exp
 
 
 def check_round_trip(tokenizer: Any, text: str, ids: Sequence[int], name: str) -> None:
-    """InputError when a text does not come back out of the tokenizer: the model would learn another text."""
-    back = tokenizer.decode(ids, skip_special_tokens=True)
-    if "".join(back.split()) != "".join(text.split()):
+    """InputError when a text does not come back out of the tokenizer: the model would learn another text.
+
+    The begin token in front is the tokenizer's; a second one, or an end token behind a prompt, is a fault.
+    """
+    begins = bool(ids) and ids[0] == tokenizer.bos_token_id and not text.startswith(str(tokenizer.bos_token))
+    back = "".join(tokenizer.decode(ids[1:] if begins else ids, skip_special_tokens=False).split())
+    went_in = "".join(text.split())
+    if back != went_in:
+        same = next((n for n, (a, b) in enumerate(zip(back, went_in, strict=False)) if a != b), len(went_in))
+        place = max(0, min(same, len(back)) - 20)
         raise InputError(
             f"prompt of {name}",
-            f"the tokenizer gives back {back[:80]!r}",
-            f"the text that went in, {text[:80]!r}",
+            f"the tokenizer gives back {back[place : place + 80]!r}",
+            f"the text that went in, {went_in[place : place + 80]!r}",
             "choose a model whose tokenizer knows these letters",
         )
 

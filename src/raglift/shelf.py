@@ -17,6 +17,7 @@ from raglift.models.generation import LocalModel
 from raglift.models.loading import LoadedModel, load_model
 from raglift.preflight import check_tokenizer
 from raglift.progress import say
+from raglift.prompts import PromptWriter
 from raglift.records import Experiment
 from raglift.runfolder import RunFolder, hash_content, hash_file
 
@@ -36,9 +37,14 @@ class ModelShelf:
         started = time.monotonic()
         say(f"load model {config.model}")
         loaded = load_model(config)
-        check_tokenizer(loaded.tokenizer, loaded.model.config.max_position_embeddings, config, self.experiment)
+        check_tokenizer(loaded.prompts, loaded.model.config.max_position_embeddings, config, self.experiment)
         say(f"load model {config.model}: {time.monotonic() - started:.1f} s, {loaded.model.dtype} on {loaded.device}")
         return loaded
+
+    @property
+    def prompts(self) -> PromptWriter:
+        """Writes the prompts of this run's model."""
+        return self.base.prompts
 
     def has(self, tuning: str, seed: int) -> bool:
         """Whether there are weights for (tuning, seed)."""

@@ -16,12 +16,12 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 
-from raglift.config import Config, PromptConfig
+from raglift.config import Config
 from raglift.errors import InputError, RunError
 from raglift.models.adapters import add_adapter, measure_logit_change, merge_adapter
 from raglift.models.loading import LoadedModel
 from raglift.progress import Bar, say, show_progress
-from raglift.prompts import TrainingRow, build_answer, build_prompt
+from raglift.prompts import TrainingRow
 from raglift.runfolder import RunFolder, append_lines, recover_lines, write_atomically
 
 CHECKPOINT_SECONDS = 60.0  # a kill loses at most this much training; saving more often costs more than it saves
@@ -44,7 +44,7 @@ def train_adapter(
     Returns the files written (adapter and training log). The base model is left without an adapter.
     Raises RunError when the loss stops being a number.
     """
-    encoded = [encode_row(loaded, config.prompt, row) for row in rows]
+    encoded = [encode_row(loaded, row) for row in rows]
     # Named by what it is made from: a checkpoint of other rows or settings is never resumed.
     checkpoints = folder.path / "checkpoints" / f"{tuning}-seed{seed}-{made_from[:8]}"
     resume = find_checkpoint(checkpoints)
@@ -72,11 +72,12 @@ def train_adapter(
     return [*sorted(file for file in target.iterdir() if file.name != "README.md"), log]
 
 
-def encode_row(loaded: LoadedModel, prompt: PromptConfig, row: TrainingRow) -> dict[str, list[int]]:
+def encode_row(loaded: LoadedModel, row: TrainingRow) -> dict[str, list[int]]:
     """Token ids and labels of one row: the prompt ignored, the answer and the end token learned."""
-    before = loaded.tokenizer(build_prompt(prompt, row.question, row.passages)).input_ids
-    after = loaded.tokenizer(build_answer(row.answer), add_special_tokens=False).input_ids
-    after = [*after, loaded.tokenizer.eos_token_id]
+    prompts = loaded.prompts
+    before = loaded.tokenizer(prompts.write_prompt(row.question, row.passages)).input_ids
+    after = loaded.tokenizer(prompts.write_answer(row.answer), add_special_tokens=False).input_ids
+    after = [*after, prompts.end_token]
     return {"input_ids": before + after, "labels": [IGNORED] * len(before) + after}
 
 

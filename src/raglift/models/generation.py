@@ -200,10 +200,11 @@ def pad_prompts(loaded: LoadedModel, prompts: Sequence[str]) -> tuple[torch.Tens
 
 
 def list_end_tokens(loaded: LoadedModel) -> list[int]:
-    """The tokenizer's end token and those that the model's own generation settings name."""
+    """The trained answers' end token, the tokenizer's, and those that the model's own generation settings name."""
     named: Any = getattr(loaded.model.generation_config, "eos_token_id", None)
     more = named if isinstance(named, list) else [named]
-    return sorted({loaded.tokenizer.eos_token_id, *(token for token in more if token is not None)})
+    own = {loaded.prompts.end_token, loaded.tokenizer.eos_token_id}
+    return sorted(own | {token for token in more if token is not None})
 
 
 def _step(

@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from raglift.config import Config
 from raglift.errors import InputError
+from raglift.prompts import PromptWriter
 from raglift.runfolder import hash_content, hash_file
 
 
@@ -29,6 +30,7 @@ class LoadedModel:
     identity: str
     model: Any
     tokenizer: Any
+    prompts: PromptWriter
 
     @property
     def device(self) -> torch.device:
@@ -58,7 +60,8 @@ def load_model(config: Config) -> LoadedModel:
     if tokenizer.eos_token_id is None:
         raise InputError(f"model '{config.model}'", "a tokenizer without an end token", "one that has it")
     model.to(device).eval()
-    return LoadedModel(config.model, identify_model(config.model, Path(str(source)), precision), model, tokenizer)
+    identity = identify_model(config.model, Path(str(source)), precision)
+    return LoadedModel(config.model, identity, model, tokenizer, PromptWriter(config.prompt, tokenizer))
 
 
 def choose_device(wanted: str) -> torch.device:
