@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "raglift"
 LAYERS = {  # docs/design.md, "Layers": imports only go down or sideways
     0: {"records", "errors"},
     1: {"config", "runfolder", "datasets", "progress", "sanitization"},
-    2: {"retrieval", "models", "prompts", "statistics"},
+    2: {"retrieval", "models", "prompts", "statistics", "engines"},
     3: {
         "training", "answering", "grading", "report", "preflight", "ask", "contexts", "comparison", "agreement",
         "correction", "shelf", "dialogue",

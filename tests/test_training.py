@@ -14,12 +14,14 @@ from raglift.config import Config, LoraConfig, TrainConfig
 from raglift.errors import InputError, RunError
 from raglift.models.adapters import add_adapter
 from raglift.models.loading import LoadedModel, load_model
+from raglift.progress import Bar
 from raglift.prompts import TrainingRow
 from raglift.runfolder import RunFolder
 from raglift.training import (
     IGNORED,
     AnswerTrainer,
     RowCollator,
+    TrainingJob,
     build_arguments,
     check_adapter_reaches_output,
     encode_row,
@@ -32,6 +34,9 @@ ROWS = [
     TrainingRow("정밀도 설명 좀", "맞은 비율이지!", ("Precision (정밀도) : 맞은 비율 | TP / (TP + FP)",)),
     TrainingRow("정확도?", "전체 중에서 맞힌 비율이야! 😊", ()),
 ]
+
+JOB = TrainingJob("sft", 0, tuple(ROWS), "same")
+METER = Bar("train", 0, None)
 
 
 def make_config(model: Path, **train: object) -> Config:
@@ -151,7 +156,7 @@ def test_resumed_training_gives_the_undisturbed_adapter(
     config = make_config(tiny_model, epochs=6)
     config = config.model_copy(update={"lora": LoraConfig(rank=4, dropout=0.1)})
     calm, torn = RunFolder(tmp_path / "calm"), RunFolder(tmp_path / "torn")
-    train_adapter(calm, load_model(config), config, "sft", 0, ROWS, "same")
+    train_adapter(calm, load_model(config), config, JOB, METER)
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
 
     class CrashError(Exception):
@@ -166,14 +171,14 @@ def test_resumed_training_gives_the_undisturbed_adapter(
 
     monkeypatch.setattr(training.StepReporter, "on_step_end", crash_at_seven)
     with pytest.raises(CrashError):
-        train_adapter(torn, load_model(config), config, "sft", 0, ROWS, "same")
+        train_adapter(torn, load_model(config), config, JOB, METER)
     monkeypatch.setattr(training.StepReporter, "on_step_end", report)
     folder = torn.path / "checkpoints" / "sft-seed0-same"
     found = find_checkpoint(folder)
     assert found is not None and found.name == "checkpoint-6"
     (folder / "checkpoint-9").mkdir()
     assert find_checkpoint(folder) == found, "a checkpoint without its state file was not written whole"
-    train_adapter(torn, load_model(config), config, "sft", 0, ROWS, "same")
+    train_adapter(torn, load_model(config), config, JOB, METER)
     weights = [run.adapter("sft", 0).joinpath("adapter_model.safetensors").read_bytes() for run in (calm, torn)]
     assert weights[0] == weights[1]
     assert read_losses(calm) == read_losses(torn)
@@ -183,7 +188,7 @@ def test_resumed_training_gives_the_undisturbed_adapter(
 def test_loss_that_is_no_number_stops_with_what_to_try(tiny_model: Path, tmp_path: Path) -> None:
     config = make_config(tiny_model, learning_rate=1e30, max_gradient_norm=1e30)
     with pytest.raises(RunError, match=r"(?s)loss is (nan|inf).*learning_rate"):
-        train_adapter(RunFolder(tmp_path), load_model(config), config, "sft", 0, ROWS, "x")
+        train_adapter(RunFolder(tmp_path), load_model(config), config, JOB, METER)
 
 
 def test_adapter_without_layers_is_refused(loaded: LoadedModel, tiny_model: Path) -> None:

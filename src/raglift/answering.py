@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 from raglift.config import Config
 from raglift.datasets import dump_line
+from raglift.engines import Engine
 from raglift.models.generation import TextModel
-from raglift.progress import show_progress
+from raglift.progress import Meter
 from raglift.prompts import PromptContext, PromptWriter
 from raglift.records import Answer, Arm, Question, Retrieved
 from raglift.runfolder import RunFolder, append_lines, hash_content, recover_lines, write_atomically
+from raglift.shelf import ModelShelf
 
 
 @dataclass(frozen=True)
@@ -72,29 +74,42 @@ def plan_answers(
     return batches
 
 
-def answer_batches(
-    folder: RunFolder, config: Config, batches: Sequence[Batch], provide_model: Callable[[str, int], TextModel]
-) -> None:
-    """Make every planned answer that is missing and write each batch as it ends.
+@dataclass(frozen=True)
+class AnsweringJob:
+    """The answers of a batch that are missing."""
+
+    batch: str
+    missing: tuple[PlannedAnswer, ...]
+
+
+def answer_batches(shelf: ModelShelf, batches: Sequence[Batch], jobs: Sequence[AnsweringJob], engine: Engine) -> None:
+    """Do the jobs and write each batch as it ends; at last the file is in the order of the plan's batches."""
+    total = sum(len(job.missing) for job in jobs)
+    units = [(shelf, job) for job in jobs]
+    for _, rows in engine.compute("answer", answer_on_shelf, units, total, shelf.needs()):
+        append_lines(shelf.folder.answers, rows)
+    _sort_answers(shelf.folder, batches)
+
+
+def list_answering_jobs(folder: RunFolder, batches: Sequence[Batch]) -> list[AnsweringJob]:
+    """What is missing of the plan, a job for each batch.
 
     A batch that an earlier process left incomplete is done again whole, so that its numbers are those of an
     undisturbed run; answers whose batch was planned differently (a question changed) stay as they are.
     """
     kept = _drop_torn_batches(folder, batches)
-    todo = [
-        (batch, missing)
-        for batch in batches
-        if (missing := [answer for answer in batch.answers if answer.key not in kept])
-    ]
-    total = sum(len(missing) for _, missing in todo)
-    with show_progress("answer", total) as bar:
-        for batch, missing in todo:
-            first = missing[0]
-            model = provide_model(first.arm.tuning, first.seed)
-            append_lines(folder.answers, _answer_batch(model, config, batch.id, missing))
-            bar.advance(len(missing), note=str(first.arm))
-    if total:
-        _sort_answers(folder, batches)
+    jobs = (AnsweringJob(one.id, tuple(answer for answer in one.answers if answer.key not in kept)) for one in batches)
+    return [job for job in jobs if job.missing]
+
+
+def answer_on_shelf(unit: tuple[ModelShelf, AnsweringJob], meter: Meter) -> list[dict[str, object]]:
+    """An engine's unit: the rows of a job's answers."""
+    shelf, job = unit
+    first = job.missing[0]
+    model = shelf.provide(first.arm.tuning, first.seed)
+    rows = _answer_batch(model, shelf.config, job.batch, job.missing)
+    meter.advance(len(rows), str(first.arm))
+    return rows
 
 
 def read_answers(folder: RunFolder, batches: Sequence[Batch]) -> list[Answer]:

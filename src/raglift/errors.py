@@ -43,6 +43,9 @@ class InputError(RagliftError):
             lines.append(f"  to do: {fix}")
         super().__init__("\n".join(lines))
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str, str]]:
+        return type(self), (self.where, self.found, self.expected, self.fix)  # for errors of another process
+
 
 def suggest_name(wrong: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` when a known name is near, else the known names."""

@@ -9,14 +9,14 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from raglift.answering import Batch, answer_batches, plan_answers, read_answers
+from raglift.answering import Batch, answer_batches, list_answering_jobs, plan_answers, read_answers
 from raglift.comparison import (
     check_same_questions,
     check_same_texts,
@@ -30,6 +30,8 @@ from raglift.config import Config, load_config, override_section, validate_confi
 from raglift.contexts import ContextResolver, list_training_rows
 from raglift.correction import weigh_grades
 from raglift.datasets import find_experiment, load_experiment, load_searchable
+from raglift.engines import Engine
+from raglift.engines.local import LocalEngine
 from raglift.errors import InputError
 from raglift.grading.graders import GRADERS
 from raglift.grading.grades import grade_run, read_grades
@@ -40,7 +42,7 @@ from raglift.records import Experiment
 from raglift.report.writing import write_report
 from raglift.runfolder import RunFolder, hash_content, write_json
 from raglift.shelf import ModelShelf
-from raglift.training import check_adapter_reaches_output, train_adapter
+from raglift.training import TrainingJob, train_on_shelf
 
 PACKAGES = (
     "raglift",
@@ -63,6 +65,8 @@ class Run:
     folder: RunFolder
     experiment: Experiment
     config: Config
+    engine: Engine = field(default_factory=LocalEngine)
+    _checked: bool = False
 
     @cached_property
     def contexts(self) -> ContextResolver:
@@ -70,7 +74,13 @@ class Run:
 
     @cached_property
     def models(self) -> ModelShelf:
-        return ModelShelf(self.folder, self.experiment, self.config)
+        return ModelShelf(self.folder, self.config)
+
+    def check_model(self) -> None:
+        """Once: the experiment's texts go through the model."""
+        if not self._checked:
+            self.models.check_experiment(self.experiment)
+            self._checked = True
 
     def plan(self) -> list[Batch]:
         """Every answer of the run, in batches."""
@@ -160,33 +170,51 @@ def index_passages(run: Run) -> None:
 
 def train_adapters(run: Run) -> None:
     """Train the adapter of every (tuning, seed) that an arm needs and that is not there whole."""
+    jobs = list_training_jobs(run)
+    if not jobs:
+        return
+    run.check_model()
+    total = sum(job.count_steps(run.config.train) for job in jobs)
+    units = [(run.models, job) for job in jobs]
+    for (_, job), names in run.engine.compute("train", train_on_shelf, units, total, run.models.needs()):
+        files = [run.folder.path / name for name in names]
+        run.folder.record_artifact(name_training(job.tuning, job.seed), job.made_from, files)
+
+
+def list_training_jobs(run: Run) -> list[TrainingJob]:
+    """The adapters that are missing, stale or damaged; says why where it trains one again."""
     config = run.config
     tunings = dict.fromkeys(arm.tuning for arm in config.list_arms() if arm.tuning != "base")
-    checked = False
+    jobs = []
     for tuning in tunings:
         for seed in config.list_seeds():
             rows = list_training_rows(run.contexts, tuning, seed)
             made_from = hash_content(
-                run.models.base.identity, run.models.prompts.identity, config.lora.model_dump(),
+                run.models.identity, run.models.prompts.identity, config.lora.model_dump(),
                 config.train.model_dump(exclude={"log_every"}), seed,
                 [[row.question, row.answer, row.passages] for row in rows],
             )  # fmt: skip
-            stage = f"train:{tuning}-seed{seed}"
-            reason = run.folder.find_damage(stage, made_from)
+            reason = run.folder.find_damage(name_training(tuning, seed), made_from)
             if reason is None:
                 continue
             if reason != "not done yet":
                 say(f"train {tuning} seed {seed} again: {reason}")
-            if not checked:
-                check_adapter_reaches_output(run.models.base, config)
-                checked = True
-            files = train_adapter(run.folder, run.models.base, config, tuning, seed, rows, made_from)
-            run.folder.record_artifact(stage, made_from, files)
+            jobs.append(TrainingJob(tuning, seed, tuple(rows), made_from))
+    return jobs
+
+
+def name_training(tuning: str, seed: int) -> str:
+    """An adapter's stage in the manifest."""
+    return f"train:{tuning}-seed{seed}"
 
 
 def answer_questions(run: Run) -> None:
     """Make every planned answer that is missing."""
-    answer_batches(run.folder, run.config, run.plan(), run.models.provide)
+    batches = run.plan()
+    jobs = list_answering_jobs(run.folder, batches)
+    if jobs:
+        run.check_model()
+        answer_batches(run.models, batches, jobs, run.engine)
 
 
 def grade_answers(run: Run, grader: str | None = None) -> None:

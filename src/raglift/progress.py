@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 console = Console(stderr=True, highlight=False)
 PLAIN_INTERVAL = 15.0  # seconds between lines where no bar can be drawn
+_redirected: list[Callable[[str], None]] = []
+
+
+class Meter(Protocol):
+    """What a unit of work tells its steps to."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """So many steps are done."""
+        ...
+
+    def skip(self, steps: int) -> None:
+        """So many steps had been done by an earlier process."""
+        ...
 
 
 @dataclass
@@ -41,18 +55,26 @@ class Bar:
         self.advance(steps)
         self.skipped += steps
 
-    def follow(self, done: int, total: int) -> None:
+    def follow(self, done: int, total: int, note: str = "") -> None:
         """For callers that know how far they are and how far they will go."""
         if total != self.total:
             self.total = total
             if self.progress is not None:
                 self.progress.update(self.progress.task_ids[0], total=total)
-        self.advance(done - self.done)
+        self.advance(done - self.done, note)
 
 
 def say(line: str) -> None:
     """One plain line to standard error; markup in it stays text."""
-    console.print(line, markup=False, soft_wrap=True)
+    if _redirected:
+        _redirected[-1](line)
+    else:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def redirect_lines(write: Callable[[str], None]) -> None:
+    """In a worker process: what it says from now on goes to `write`."""
+    _redirected[:] = [write]
 
 
 @contextmanager

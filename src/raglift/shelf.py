@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import OrderedDict
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import psutil
 import torch
 
 from raglift.config import Config
+from raglift.engines import Needs
 from raglift.errors import InputError
 from raglift.models.adapters import merge_adapter
 from raglift.models.generation import LocalModel
-from raglift.models.loading import LoadedModel, load_model
+from raglift.models.loading import (
+    LoadedModel,
+    choose_device,
+    choose_precision,
+    identify_base,
+    load_model,
+    load_prompts,
+    read_window,
+)
 from raglift.preflight import check_tokenizer
 from raglift.progress import say
 from raglift.prompts import PromptWriter
@@ -25,26 +36,47 @@ MEMORY_SHARE = 0.7  # of the free memory that copies may take
 
 
 class ModelShelf:
-    """Loads the base once and keeps `copies` tuned copies, the longest unused leaves first."""
+    """Loads the base once and keeps `copies` tuned copies, the longest unused leaves first.
 
-    def __init__(self, folder: RunFolder, experiment: Experiment, config: Config, copies: int = 1) -> None:
-        self.folder, self.experiment, self.config, self.copies = folder, experiment, config, copies
+    Pickled it is its folder and settings alone; a process that gets it from another keeps one, with what it loaded.
+    """
+
+    def __init__(self, folder: RunFolder, config: Config, copies: int = 1) -> None:
+        self.folder, self.config, self.copies = folder, config, copies
         self._tuned: OrderedDict[tuple[str, int], LocalModel] = OrderedDict()
+
+    def __reduce__(self) -> tuple[Callable[..., ModelShelf], tuple[str, Config, str]]:
+        config = self.config
+        if Path(config.model).exists():  # another process may work in another folder
+            config = config.model_copy(update={"model": str(Path(config.model).absolute())})
+        return open_shelf, (str(self.folder.path.absolute()), config, self.identity)
+
+    @cached_property
+    def identity(self) -> str:
+        """What identifies the base, without loading it."""
+        return identify_base(self.config)
 
     @cached_property
     def base(self) -> LoadedModel:
-        config = self.config
         started = time.monotonic()
-        say(f"load model {config.model}")
-        loaded = load_model(config)
-        check_tokenizer(loaded.prompts, loaded.model.config.max_position_embeddings, config, self.experiment)
-        say(f"load model {config.model}: {time.monotonic() - started:.1f} s, {loaded.model.dtype} on {loaded.device}")
+        name = self.config.model
+        say(f"load model {name}")
+        loaded = load_model(self.config, self.prompts)
+        say(f"load model {name}: {time.monotonic() - started:.1f} s, {loaded.model.dtype} on {loaded.device}")
         return loaded
 
-    @property
+    @cached_property
     def prompts(self) -> PromptWriter:
-        """Writes the prompts of this run's model."""
-        return self.base.prompts
+        """Writes the prompts of this run's model, whose weights it does not need."""
+        return load_prompts(self.config)
+
+    def check_experiment(self, experiment: Experiment) -> None:
+        """InputError where the experiment's texts do not go through the model's tokenizer or window."""
+        check_tokenizer(self.prompts, read_window(self.config), self.config, experiment)
+
+    def needs(self) -> Needs:
+        """What training or answering with these models occupies."""
+        return Needs(torch.get_num_threads(), self.config.device)
 
     def has(self, tuning: str, seed: int) -> bool:
         """Whether there are weights for (tuning, seed)."""
@@ -53,7 +85,7 @@ class ModelShelf:
     def identify(self, tuning: str, seed: int) -> str:
         """A hash of the weights that answer as (tuning, seed)."""
         if tuning == "base":
-            return self.base.identity
+            return self.identity
         if not self.has(tuning, seed):
             raise InputError(
                 str(self.folder.adapter(tuning, seed)),
@@ -61,12 +93,12 @@ class ModelShelf:
                 "an adapter",
                 f"raglift train {self.folder.path}",
             )
-        return hash_content(self.base.identity, hash_file(self._find_weights(tuning, seed)))
+        return hash_content(self.identity, hash_file(self._find_weights(tuning, seed)))
 
     def provide(self, tuning: str, seed: int) -> LocalModel:
         """The model of (tuning, seed)."""
         if tuning == "base":
-            return LocalModel(self.base, self.base.identity)
+            return LocalModel(self.base, self.identity)
         wanted = (tuning, seed)
         if wanted not in self._tuned:
             identity = self.identify(tuning, seed)
@@ -86,3 +118,24 @@ class ModelShelf:
 
     def _find_weights(self, tuning: str, seed: int) -> Path:
         return self.folder.adapter(tuning, seed) / "adapter_model.safetensors"
+
+
+@lru_cache(maxsize=1)
+def open_shelf(folder: str, config: Config, identity: str) -> ModelShelf:
+    """The shelf of this process for another's; InputError where the two would not mean the same."""
+    run = RunFolder(Path(folder))
+    node = socket.gethostname()
+    if not run.manifest_file.exists():
+        raise InputError(
+            folder, f"no run folder on node {node}", "a path that all nodes share", "--run DIR on a shared file system"
+        )
+    shelf = ModelShelf(run, config)
+    if shelf.identity != identity:
+        precision = choose_precision(config.precision, choose_device(config.device))
+        raise InputError(
+            f"model '{config.model}'",
+            f"other weights or another precision ({precision}) on node {node}",
+            "the same everywhere",
+            "--set precision=bfloat16 or float32, and the same model files on every node",
+        )
+    return shelf

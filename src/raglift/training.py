@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,53 +17,67 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 
-from raglift.config import Config
+from raglift.config import Config, TrainConfig
 from raglift.errors import InputError, RunError
 from raglift.models.adapters import add_adapter, measure_logit_change, merge_adapter
 from raglift.models.loading import LoadedModel
-from raglift.progress import Bar, say, show_progress
+from raglift.progress import Meter, say
 from raglift.prompts import TrainingRow
 from raglift.runfolder import RunFolder, append_lines, recover_lines, write_atomically
+from raglift.shelf import ModelShelf
 
 CHECKPOINT_SECONDS = 60.0  # a kill loses at most this much training; saving more often costs more than it saves
 IGNORED = -100  # the label that cross-entropy leaves out
 PROBE = "머신러닝"
 
 
-def train_adapter(
-    folder: RunFolder,
-    loaded: LoadedModel,
-    config: Config,
-    tuning: str,
-    seed: int,
-    rows: Sequence[TrainingRow],
-    made_from: str,
-) -> list[Path]:
+@dataclass(frozen=True)
+class TrainingJob:
+    """One adapter to train; `made_from` is the hash of all that it depends on."""
+
+    tuning: str
+    seed: int
+    rows: tuple[TrainingRow, ...]
+    made_from: str
+
+    def count_steps(self, settings: TrainConfig) -> int:
+        """Optimizer steps."""
+        batches = math.ceil(len(self.rows) / settings.batch_size)
+        return math.ceil(batches / settings.accumulation) * settings.epochs
+
+
+def train_on_shelf(unit: tuple[ModelShelf, TrainingJob], meter: Meter) -> list[str]:
+    """An engine's unit: train one adapter on the shelf's base model; the names of its files in the run folder."""
+    shelf, job = unit
+    check_adapter_reaches_output(shelf.base, shelf.config)
+    files = train_adapter(shelf.folder, shelf.base, shelf.config, job, meter)
+    return [str(file.relative_to(shelf.folder.path)) for file in files]
+
+
+def train_adapter(folder: RunFolder, loaded: LoadedModel, config: Config, job: TrainingJob, meter: Meter) -> list[Path]:
     """Train one adapter and write it as a standard PEFT folder; resumes from its last whole checkpoint.
 
-    `made_from` is the hash of all that the adapter depends on.
     Returns the files written (adapter and training log). The base model is left without an adapter.
     Raises RunError when the loss stops being a number.
     """
+    tuning, seed, rows = job.tuning, job.seed, job.rows
     encoded = [encode_row(loaded, row) for row in rows]
     # Named by what it is made from: a checkpoint of other rows or settings is never resumed.
-    checkpoints = folder.path / "checkpoints" / f"{tuning}-seed{seed}-{made_from[:8]}"
+    checkpoints = folder.path / "checkpoints" / f"{tuning}-seed{seed}-{job.made_from[:8]}"
     resume = find_checkpoint(checkpoints)
     log = folder.training_log(tuning, seed)
     keep_log_until(log, read_step(resume))
     model = add_adapter(loaded, config.lora, seed)
-    steps = math.ceil(math.ceil(len(rows) / config.train.batch_size) / config.train.accumulation) * config.train.epochs
     try:
-        with show_progress(f"train {tuning} seed {seed}", steps) as bar:
-            trainer = AnswerTrainer(
-                model=model,
-                args=build_arguments(config, seed, checkpoints, loaded.device),
-                train_dataset=encoded,  # type: ignore[arg-type]
-                data_collator=RowCollator(loaded.tokenizer.pad_token_id),
-                callbacks=[StepReporter(bar, log)],
-            )
-            trainer.remove_callback(PrinterCallback)
-            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        trainer = AnswerTrainer(
+            model=model,
+            args=build_arguments(config, seed, checkpoints, loaded.device),
+            train_dataset=encoded,  # type: ignore[arg-type]
+            data_collator=RowCollator(loaded.tokenizer.pad_token_id),
+            callbacks=[StepReporter(meter, log, f"{tuning} seed {seed}")],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         target = folder.adapter(tuning, seed)
         save_adapter(model, target)
     finally:
@@ -132,18 +147,18 @@ class AnswerTrainer(Trainer):
 
 
 class StepReporter(TrainerCallback):
-    """Advances the bar, logs a line per logging step, asks for checkpoints by the clock, stops on NaN."""
+    """Reports steps, logs a line per logging step, asks for checkpoints by the clock, stops on NaN."""
 
-    def __init__(self, bar: Bar, log: Path) -> None:
-        self.bar, self.log = bar, log
+    def __init__(self, meter: Meter, log: Path, note: str) -> None:
+        self.meter, self.log, self.note = meter, log, note
         self.saved = self.started = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         if state.global_step:
-            self.bar.skip(state.global_step)
+            self.meter.skip(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        self.bar.advance()
+        self.meter.advance(1, self.note)
         if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             control.should_save = True
             self.saved = time.monotonic()

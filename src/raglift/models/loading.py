@@ -6,14 +6,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import constants as hub_constants
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from raglift.config import Config
@@ -37,31 +38,65 @@ class LoadedModel:
         return torch.device(self.model.device)
 
 
-def load_model(config: Config) -> LoadedModel:
-    """Load the config's model in its precision on its device.
+def load_model(config: Config, prompts: PromptWriter | None = None) -> LoadedModel:
+    """Load the config's model in its precision on its device; `prompts` where they are loaded already.
 
     Raises InputError when the model cannot be loaded, saying which hub or path was tried.
     """
+    prompts = prompts or load_prompts(config)
+    device = choose_device(config.device)
+    with explain_failures(config.model):
+        model = AutoModelForCausalLM.from_pretrained(
+            locate_model(config.model),
+            dtype=choose_precision(config.precision, device),
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            trust_remote_code=config.trust_remote_code,
+        )
+    model.to(device).eval()
+    return LoadedModel(config.model, identify_base(config), model, prompts.tokenizer, prompts)
+
+
+def load_prompts(config: Config) -> PromptWriter:
+    """The prompts' writer with the model's tokenizer, which has tokens that pad and that end."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    device = choose_device(config.device)
-    precision = choose_precision(config.precision, device)
-    source = EMBEDDED[config.model]() if config.model in EMBEDDED else config.model
-    options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=precision, use_safetensors=True, attn_implementation="sdpa", **options
+    with explain_failures(config.model):
+        tokenizer = AutoTokenizer.from_pretrained(
+            locate_model(config.model), trust_remote_code=config.trust_remote_code
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, json.JSONDecodeError) as error:
-        raise explain_load_failure(config.model, error) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.eos_token_id is None:
         raise InputError(f"model '{config.model}'", "a tokenizer without an end token", "one that has it")
-    model.to(device).eval()
-    identity = identify_model(config.model, Path(str(source)), precision)
-    return LoadedModel(config.model, identity, model, tokenizer, PromptWriter(config.prompt, tokenizer))
+    return PromptWriter(config.prompt, tokenizer)
+
+
+def read_window(config: Config) -> int:
+    """Tokens that the model can see at once."""
+    with explain_failures(config.model):
+        found = AutoConfig.from_pretrained(locate_model(config.model), trust_remote_code=config.trust_remote_code)
+    return int(found.get_text_config().max_position_embeddings)
+
+
+def locate_model(name: str) -> str | Path:
+    """What transformers loads: the folder of an embedded model, else the name itself."""
+    return EMBEDDED[name]() if name in EMBEDDED else name
+
+
+def identify_base(config: Config) -> str:
+    """What identifies the config's model in an answer's key, without loading its weights."""
+    precision = choose_precision(config.precision, choose_device(config.device))
+    return identify_model(config.model, Path(str(locate_model(config.model))), precision)
+
+
+@contextmanager
+def explain_failures(name: str) -> Iterator[None]:
+    """Whatever transformers raises while it loads becomes one InputError."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, json.JSONDecodeError) as error:
+        raise explain_load_failure(name, error) from error
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -1,0 +1,81 @@
+"""Where the units of a stage's work are computed: one after another in this process, or on a Ray cluster.
+
+A stage plans its units and writes what comes back; an engine only decides where and when each is computed.
+So the same units have the same keys and give the same results under every engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from raglift.errors import InputError, suggest_name
+from raglift.progress import Meter
+
+Unit = TypeVar("Unit")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a unit occupies while it is computed: threads, and a GPU where the device is not `cpu` and one is there."""
+
+    threads: int = 1
+    device: str = "cpu"
+
+
+class Engine(Protocol):
+    """Computes independent units of work."""
+
+    def compute(
+        self,
+        description: str,
+        work: Callable[[Unit, Meter], Result],
+        units: Sequence[Unit],
+        total: int,
+        needs: Needs,
+    ) -> Iterator[tuple[Unit, Result]]:
+        """Every unit with its result, as results come in, under one progress bar of `total` steps.
+
+        Args:
+            description: the bar's.
+            work: a function of a module, which reports its steps to the meter. It may be called again for a
+                unit whose worker died, so that calling it twice must do no harm.
+            units: can be pickled.
+            total: steps of all units.
+            needs: of each unit.
+        """
+        ...
+
+    def close(self) -> None:
+        """End what the engine started."""
+        ...
+
+
+def open_engine(name: str, address: str | None = None) -> Engine:
+    """The engine of that name; InputError for unknown names and for an address that it has no use for."""
+    if name not in ENGINES:
+        raise InputError("--engine", f"'{name}'", "an engine", suggest_name(name, ENGINES))
+    if name == "local" and address is not None:
+        raise InputError("--address", "an address for the local engine", "none", "--engine ray uses it")
+    return ENGINES[name](address)
+
+
+def open_local_engine(address: str | None) -> Engine:
+    """This process."""
+    from raglift.engines.local import LocalEngine
+
+    return LocalEngine()
+
+
+def open_ray_engine(address: str | None) -> Engine:
+    """A Ray cluster; InputError where ray is not installed."""
+    try:
+        from raglift.engines.ray import RayEngine
+    except ImportError as error:
+        raise InputError("--engine ray", f"not installed ({error})", "ray", "pip install 'raglift[ray]'") from None
+    return RayEngine(address)
+
+
+ENGINES: dict[str, Callable[[str | None], Engine]] = {"local": open_local_engine, "ray": open_ray_engine}

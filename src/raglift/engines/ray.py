@@ -1,0 +1,196 @@
+"""The engine that computes units as Ray tasks on the nodes of a cluster, again where a worker or a node dies.
+
+A task costs a few milliseconds, a worker process some seconds once: it stays between tasks, and what it loaded
+(a model, say) stays with it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at import: nothing is reported to anybody
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the behaviour that Ray announces as its next
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raglift.engines import Needs, Result, Unit
+from raglift.errors import InputError, RunError
+from raglift.progress import Meter, redirect_lines, say, show_progress
+
+RETRIES = 5  # deaths of workers or nodes that a unit outlives
+REFRESH_SECONDS = 0.5
+QUEUED_PER_SLOT = 2  # units given out beyond those running, so that no slot waits for the driver
+STORE_BYTES = 512 * 2**20  # shared memory of a cluster of this machine alone: units and results are small
+
+
+class Board:
+    """An actor on which workers write how far their units are and what they have to say."""
+
+    def __init__(self) -> None:
+        self.steps: dict[tuple[int, int], tuple[int, str]] = {}
+        self.lines: list[str] = []
+
+    def report(self, place: tuple[int, int], steps: int, note: str) -> None:
+        self.steps[place] = steps, note
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def read(self, call: int) -> tuple[dict[int, tuple[int, str]], list[str]]:
+        """The steps of a call's units, and the lines since the last reading."""
+        self.steps = {place: state for place, state in self.steps.items() if place[0] == call}
+        lines, self.lines = self.lines, []
+        return {place[1]: state for place, state in self.steps.items()}, lines
+
+
+@dataclass
+class RemoteMeter:
+    """A worker's meter: tells the board now and then."""
+
+    board: Any
+    place: tuple[int, int]
+    done: int = 0
+    told: float = 0.0
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.done += steps
+        if time.monotonic() - self.told > REFRESH_SECONDS:
+            self.told = time.monotonic()
+            self.board.report.remote(self.place, self.done, note)
+
+    def skip(self, steps: int) -> None:
+        self.advance(steps)
+
+
+def compute_unit(work: Callable[[Any, Meter], Any], unit: Any, threads: int, meter: RemoteMeter) -> tuple[Any, int]:
+    """In a worker: the unit's result and its steps."""
+    redirect_lines(meter.board.say.remote)
+    torch = sys.modules.get("torch")
+    if torch is not None:  # as many threads as in the driver, or sums would be rounded differently
+        torch.set_num_threads(threads)
+    return work(unit, meter), meter.done
+
+
+class RayEngine:
+    """Computes on a cluster.
+
+    Args:
+        address: of a running cluster (`host:port`, `auto`); None starts one on this machine alone, on loopback.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if address is None:
+            options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "object_store_memory": STORE_BYTES}
+        started = time.monotonic()
+        try:
+            ray.init(address or "local", **options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"--address {address}", f"no Ray cluster answers ({str(error).splitlines()[0][:200]})",
+                "the address of a cluster's head node", "ray start --head on that node says it",
+            ) from None  # fmt: skip
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
+        self._calls = 0
+        say(f"ray: {describe_cluster()}, in {time.monotonic() - started:.1f} s")
+
+    def compute(
+        self,
+        description: str,
+        work: Callable[[Unit, Meter], Result],
+        units: Sequence[Unit],
+        total: int,
+        needs: Needs,
+    ) -> Iterator[tuple[Unit, Result]]:
+        """See `Engine`. Raises RunError for a unit that outlived no retry, and what the work itself raised."""
+        self._calls += 1
+        gpus = int(needs.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0)
+        check_fit(needs.threads)
+        task = ray.remote(compute_unit).options(num_cpus=needs.threads, num_gpus=gpus, max_retries=RETRIES)
+        waiting: dict[Any, int] = {}
+        finished: dict[int, int] = {}
+        following = 0
+        with show_progress(description, total) as bar:
+            try:
+                while following < len(units) or waiting:
+                    room = QUEUED_PER_SLOT * count_slots(needs.threads, gpus)
+                    while following < len(units) and len(waiting) < room:
+                        meter = RemoteMeter(self._board, (self._calls, following))
+                        waiting[task.remote(work, units[following], needs.threads, meter)] = following
+                        following += 1
+                    done, _ = ray.wait(list(waiting), timeout=REFRESH_SECONDS)
+                    for reference in done:
+                        number = waiting.pop(reference)
+                        result, finished[number] = fetch(reference, description)
+                        yield units[number], result
+                    running, note = self._read_board(waiting.values())
+                    bar.follow(sum(finished.values()) + running, total, note)
+            finally:
+                for reference in waiting:
+                    ray.cancel(reference, force=True)
+
+    def close(self) -> None:
+        """Leave the cluster; end it where it was started here."""
+        ray.shutdown()
+
+    def _read_board(self, numbers: Any) -> tuple[int, str]:
+        """Steps of these unfinished units and what they are; says what the workers said."""
+        steps, lines = ray.get(self._board.read.remote(self._calls))
+        for line in lines:
+            say(line)
+        states = [steps[number] for number in numbers if number in steps]
+        return sum(done for done, _ in states), ", ".join(note for _, note in states[:3] if note)
+
+
+def fetch(reference: Any, description: str) -> Any:
+    """A task's result; the work's own error as it was raised, a lost task as RunError."""
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        raise error.cause from None
+    except RayError as error:
+        raise RunError(
+            f"{description}: its worker was lost {RETRIES + 1} times ({str(error).splitlines()[0][:200]})\n"
+            "  to do: see the nodes' memory and `ray status`, then give the same command again: "
+            "finished work is kept"
+        ) from None
+
+
+def count_slots(threads: int, gpus: int) -> int:
+    """How many units the cluster's living nodes compute at a time; at least one, for nodes may come."""
+    slots = 0
+    for node in list_nodes():
+        here = int(node.get("CPU", 0) // threads)
+        slots += min(here, int(node.get("GPU", 0) // gpus)) if gpus else here
+    return max(slots, 1)
+
+
+def check_fit(threads: int) -> None:
+    """InputError where no node has that many processors: its tasks would wait for ever."""
+    most = max((int(node.get("CPU", 0)) for node in list_nodes()), default=0)
+    if most < threads:
+        raise InputError(
+            "--engine ray", f"a unit takes {threads} threads and the largest node has {most} CPUs",
+            "a node with as many CPUs as a unit takes threads", f"set OMP_NUM_THREADS={max(most, 1)} or less",
+        )  # fmt: skip
+
+
+def list_nodes() -> list[dict[str, float]]:
+    """The resources of each living node."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def describe_cluster() -> str:
+    """`2 nodes, 4 CPUs, 0 GPUs`."""
+    total = ray.cluster_resources()
+    nodes = len(list_nodes())
+    cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
+    return f"{nodes} node{'s' if nodes > 1 else ''}, {cpus} CPUs, {gpus} GPUs"
