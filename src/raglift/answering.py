@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from raglift.config import Config
 from raglift.datasets import dump_line
 from raglift.engines import Engine
-from raglift.models.generation import TextModel
+from raglift.models.completions import TextModel
 from raglift.progress import Meter
 from raglift.prompts import PromptContext, PromptWriter
 from raglift.records import Answer, Arm, Question, Retrieved

@@ -7,12 +7,12 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from raglift.config import Config
 from raglift.contexts import ContextResolver
 from raglift.errors import InputError
-from raglift.models.generation import TokenWatch
-from raglift.models.streaming import TextStream
+from raglift.models.completions import Stream, TokenWatch
 from raglift.records import Arm, Context, Experiment, parse_arm
 from raglift.retrieval.search import IndexRetriever
 from raglift.runfolder import hash_content
@@ -109,7 +109,7 @@ class Asker:
         sources = self.find_sources(question, k or self.config.retrieval.k) if context == "retrieved" else ()
         texts = [source.text for source in sources] if context == "retrieved" else None
         prompt = self.models.prompts.write_prompt(question, texts)
-        length = len(self.models.base.tokenizer(prompt).input_ids)
+        length = self.models.count_tokens(prompt)
         notes = () if context == arm.context else (
             f"{arm} is asked with what the search finds: a free question has no passage known to be right",
         )  # fmt: skip
@@ -121,19 +121,20 @@ class Asker:
         found = self.retriever.search([question], k)[0]
         return tuple(Source(row.passage_id, row.score, passages[row.passage_id].text) for row in found)
 
-    @cached_property
-    def window(self) -> int:
-        """Tokens that prompt and answer may have together."""
-        return int(self.models.base.model.config.max_position_embeddings)
+    @property
+    def window(self) -> int | None:
+        """Tokens that prompt and answer may have together; None where only a server knows."""
+        return self.models.window
 
     def ask(self, prompted: Prompted, on_text: Callable[[str], None] | None = None) -> Reply:
         """Sample one answer as the run's `answer` settings say; `on_text` gets its pieces while it is written."""
         decoding = self.config.answer
-        if prompted.prompt_tokens + decoding.max_new_tokens > self.window:
+        window = self.window
+        if window is not None and prompted.prompt_tokens + decoding.max_new_tokens > window:
             raise InputError(
                 "question",
                 f"{prompted.prompt_tokens} tokens with its passages",
-                f"at most {self.window - decoding.max_new_tokens}, the model's window less the answer",
+                f"at most {window - decoding.max_new_tokens}, the model's window less the answer",
                 "ask something shorter, or with fewer passages",
             )
         model = self.models.provide(prompted.arm.tuning, self.seed)
@@ -141,15 +142,15 @@ class Asker:
         if on_text is None:
             completion = model.complete_prompts([prompted.prompt], noise, decoding)[0][0]
         else:
-            stream = TextStream(model.loaded.tokenizer)
+            stream = model.open_stream()
             watch = _make_watch(stream, on_text)
             completion = model.complete_prompts([prompted.prompt], noise, decoding, watch)[0][0]
             on_text(stream.finish(completion.text))
         return Reply(prompted, completion.text, completion.tokens, completion.truncated)
 
 
-def _make_watch(stream: TextStream, on_text: Callable[[str], None]) -> TokenWatch:
-    def watch(row: int, step: int, token: int) -> bool:
+def _make_watch(stream: Stream, on_text: Callable[[str], None]) -> TokenWatch:
+    def watch(row: int, step: int, token: Any) -> bool:
         on_text(stream.push(token))
         return True
 

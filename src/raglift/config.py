@@ -174,6 +174,10 @@ def _join_names(value: Any) -> Any:
     return ",".join(value) if isinstance(value, list) and all(isinstance(part, str) for part in value) else value
 
 
+def _is_remote(model: Any) -> bool:
+    return str(_join_names(model)).startswith(REMOTE_PREFIX)
+
+
 class Config(Section):
     """All settings of an experiment."""
 
@@ -200,13 +204,14 @@ class Config(Section):
     @classmethod
     def _expand_all_arms(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("arms") in ("all", ["all"], ("all",)):
-            values = {**values, "arms": ALL_ARMS}
+            remote = _is_remote(values.get("model"))
+            values = {**values, "arms": tuple(arm for arm in ALL_ARMS if not remote or arm.startswith("base."))}
         return values
 
     @model_validator(mode="before")
     @classmethod
     def _choose_remote_arms(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or not str(_join_names(values.get("model"))).startswith(REMOTE_PREFIX):
+        if not isinstance(values, dict) or not _is_remote(values.get("model")):
             return values
         compare = values.get("compare", {})
         if isinstance(compare, dict):
@@ -216,7 +221,7 @@ class Config(Section):
     @property
     def is_remote(self) -> bool:
         """Whether the model answers on a server: it has no weights here."""
-        return self.model.startswith(REMOTE_PREFIX)
+        return _is_remote(self.model)
 
     def list_arms(self) -> list[Arm]:
         """The arms in their order of answering, without repeats."""

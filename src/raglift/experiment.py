@@ -41,7 +41,7 @@ from raglift.prompts import PromptContext
 from raglift.records import Experiment
 from raglift.report.writing import write_report
 from raglift.runfolder import RunFolder, hash_content, write_json
-from raglift.shelf import ModelShelf
+from raglift.shelf import ModelShelf, create_shelf
 from raglift.training import TrainingJob, train_on_shelf
 
 PACKAGES = (
@@ -74,7 +74,7 @@ class Run:
 
     @cached_property
     def models(self) -> ModelShelf:
-        return ModelShelf(self.folder, self.config)
+        return create_shelf(self.folder, self.config)
 
     def check_model(self) -> None:
         """Once: the experiment's texts go through the model."""
@@ -214,7 +214,10 @@ def answer_questions(run: Run) -> None:
     jobs = list_answering_jobs(run.folder, batches)
     if jobs:
         run.check_model()
-        answer_batches(run.models, batches, jobs, run.engine)
+        try:
+            answer_batches(run.models, batches, jobs, run.engine)
+        finally:
+            run.models.note_spending()
 
 
 def grade_answers(run: Run, grader: str | None = None) -> None:

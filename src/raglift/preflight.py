@@ -7,11 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raglift.config import Config
+from raglift.config import REMOTE_ARMS, REMOTE_HEADLINE, Config
 from raglift.errors import InputError
 from raglift.grading.draft import RubricFault, lint_rubrics
 from raglift.grading.rubric import RubricGrader, check_rubric, title_of
+<<<<<<< HEAD
 from raglift.prompts import PromptWriter
+=======
+from raglift.models.remote import parse_remote
+from raglift.prompts import build_answer, build_prompt
+>>>>>>> 0dffcca (A model on a server: openai:NAME@URL for answering, ask and serve)
 from raglift.records import Arm, Experiment, Question, Rubric
 from raglift.statistics.power import detectable_lift, questions_needed
 
@@ -42,6 +47,8 @@ def check_experiment(experiment: Experiment, config: Config) -> None:
 def check_arms(experiment: Experiment, config: Config) -> None:
     """Each arm must find questions it can be asked, the headline's arms must be run and have questions."""
     arms = config.list_arms()
+    if config.is_remote:
+        check_remote(config)
     counts = Counter(question.split for question in experiment.questions)
     for name in (config.compare.a, config.compare.b):
         if name not in {str(arm) for arm in arms}:
@@ -61,6 +68,22 @@ def check_arms(experiment: Experiment, config: Config) -> None:
         )
     for arm in arms:
         check_arm_has_questions(arm, experiment)
+
+
+def check_remote(config: Config) -> None:
+    """InputError for an address that is none, and for arms that need weights."""
+    remote = parse_remote(config.model)
+    if config.prompt.template == "chat" and config.remote.api != "chat":
+        raise InputError("remote.api", config.remote.api, "chat", "prompt.template: chat is the server's to fill in")
+    tuned = [arm for arm in (*config.arms, config.compare.a, config.compare.b) if not arm.startswith("base.")]
+    if tuned:
+        headline = f"--set compare.a={REMOTE_HEADLINE['a']} --set compare.b={REMOTE_HEADLINE['b']}"
+        raise InputError(
+            f"arm '{tuned[0]}'",
+            f"it needs weights to train, and model '{remote.name}' answers on a server",
+            "arms of the tuning 'base'",
+            f"--arms {','.join(REMOTE_ARMS)} {headline}, or a model that is loaded here",
+        )
 
 
 def check_arm_has_questions(arm: Arm, experiment: Experiment) -> None:

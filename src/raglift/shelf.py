@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from raglift.config import Config
 from raglift.engines import Needs
 from raglift.errors import InputError
 from raglift.models.adapters import merge_adapter
+from raglift.models.calls import CallLog, format_spending
+from raglift.models.completions import TextModel
 from raglift.models.generation import LocalModel
 from raglift.models.loading import (
     LoadedModel,
@@ -26,6 +28,7 @@ from raglift.models.loading import (
     load_prompts,
     read_window,
 )
+from raglift.models.remote import RemoteModel, identify_remote, parse_remote
 from raglift.preflight import check_tokenizer
 from raglift.progress import say
 from raglift.prompts import PromptWriter
@@ -95,7 +98,7 @@ class ModelShelf:
             )
         return hash_content(self.identity, hash_file(self._find_weights(tuning, seed)))
 
-    def provide(self, tuning: str, seed: int) -> LocalModel:
+    def provide(self, tuning: str, seed: int) -> TextModel:
         """The model of (tuning, seed)."""
         if tuning == "base":
             return LocalModel(self.base, self.identity)
@@ -109,15 +112,106 @@ class ModelShelf:
         self._tuned.move_to_end(wanted)
         return self._tuned[wanted]
 
-    def count_fitting_copies(self, wanted: int) -> int:
-        """How many of the wanted copies the free memory holds beside the base, at least one."""
+    def preload(self, tunings: Sequence[str], seed: int) -> None:
+        """Make as many of the tuned copies as the free memory holds beside the base, at least one."""
         weights = sum(part.numel() * part.element_size() for part in self.base.model.parameters())
         on_gpu = self.base.device.type == "cuda"
         free = torch.cuda.mem_get_info()[0] if on_gpu else psutil.virtual_memory().available
-        return max(1, min(wanted, int(free * MEMORY_SHARE // weights)))
+        self.copies = max(1, min(len(tunings), int(free * MEMORY_SHARE // weights)))
+        for tuning in tunings[: self.copies]:
+            self.provide(tuning, seed)
+
+    def count_tokens(self, prompt: str) -> int:
+        """Tokens of a prompt, 0 where only the server knows."""
+        return len(self.prompts.tokenizer(prompt).input_ids)
+
+    @cached_property
+    def window(self) -> int | None:
+        """Tokens that prompt and answer may have together; None where only the server knows."""
+        return read_window(self.config)
+
+    @property
+    def requests_at_once(self) -> int | None:
+        """How many requests are answered beside each other; None where they share batches."""
+        return None
+
+    def note_spending(self) -> None:
+        """Write down what answering cost; nothing here."""
 
     def _find_weights(self, tuning: str, seed: int) -> Path:
         return self.folder.adapter(tuning, seed) / "adapter_model.safetensors"
+
+
+class RemoteShelf(ModelShelf):
+    """The shelf of a run whose model answers on a server: a base, no weights."""
+
+    gives_up = True  # whether hopeless failures end all calling
+
+    @cached_property
+    def identity(self) -> str:
+        """Of the model, not of its address."""
+        return identify_remote(self.config)
+
+    @cached_property
+    def model(self) -> RemoteModel:
+        """The one model there is."""
+        return RemoteModel(self.config, self._read_calls(), gives_up=self.gives_up)
+
+    @property
+    def base(self) -> LoadedModel:  # type: ignore[override]
+        """There is none: InputError."""
+        raise InputError(
+            f"model '{self.config.model}'", "a model on a server", "weights", "choose a model that is loaded here"
+        )
+
+    @cached_property
+    def prompts(self) -> PromptWriter:
+        """As everywhere; of the chat template only the user's turn, around which the server puts the rest."""
+        settings = self.config.prompt
+        if settings.template == "chat":
+            settings = settings.model_copy(update={"template": "founding", "answer_mark": ""})
+        return PromptWriter(settings)
+
+    def check_experiment(self, experiment: Experiment) -> None:
+        """Nothing: only the server knows its tokenizer and its window."""
+
+    def needs(self) -> Needs:
+        return Needs(1, "cpu")
+
+    def has(self, tuning: str, seed: int) -> bool:
+        return tuning == "base"
+
+    def provide(self, tuning: str, seed: int) -> TextModel:
+        return self.model
+
+    def preload(self, tunings: Sequence[str], seed: int) -> None:
+        """Nothing to load; from here on people are answered, and one failure does not end it."""
+        self.gives_up = False
+
+    def count_tokens(self, prompt: str) -> int:
+        return 0
+
+    @cached_property
+    def window(self) -> int | None:
+        return None
+
+    @property
+    def requests_at_once(self) -> int | None:
+        return self.model.threads
+
+    def note_spending(self) -> None:
+        """Say what the run folder's calls cost, those of other processes too, and write it into the manifest."""
+        spent, settings, name = self._read_calls(), self.config.remote, parse_remote(self.config.model).name
+        say(f"model {name}: this run folder so far: {format_spending(spent.spent, settings)}")
+        self.folder.update_manifest(remote={"model": name, **spent.describe(settings)})
+
+    def _read_calls(self) -> CallLog:
+        return CallLog(self.folder.path / "remote.jsonl")
+
+
+def create_shelf(folder: RunFolder, config: Config) -> ModelShelf:
+    """The shelf for the config's model."""
+    return (RemoteShelf if config.is_remote else ModelShelf)(folder, config)
 
 
 @lru_cache(maxsize=1)
@@ -129,7 +223,7 @@ def open_shelf(folder: str, config: Config, identity: str) -> ModelShelf:
         raise InputError(
             folder, f"no run folder on node {node}", "a path that all nodes share", "--run DIR on a shared file system"
         )
-    shelf = ModelShelf(run, config)
+    shelf = create_shelf(run, config)
     if shelf.identity != identity:
         precision = choose_precision(config.precision, choose_device(config.device))
         raise InputError(

@@ -152,13 +152,15 @@ class JudgeGrader:
         def ask() -> Asked:
             code = draw_code(request.material)
             settings = self.settings
-            body = {
+            body: dict[str, Any] = {
                 "messages": build_messages(request.material, code),
                 "temperature": 0,
                 "max_tokens": settings.reply_tokens,
             }
             response_format = build_response_format(settings.reply_format)
-            return Asked(body if response_format is None else {**body, "response_format": response_format}, code)
+            if response_format is not None:
+                body["response_format"] = response_format
+            return Asked(lambda server: server.complete(body), code)
 
         ballot = self.caller.obtain(request.id, number, ask, read_ballot)
         failure = ballot.failure

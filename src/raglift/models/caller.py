@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from raglift.config import ServerConfig
 from raglift.models.calls import Call, CallLog
@@ -18,18 +18,19 @@ from raglift.progress import say
 
 LONGEST_WAIT = 300.0  # seconds; a server that asks for more is not waited for
 MOST_FAILURES = 10  # requests given up in a row, none between them obtained: then the server is down
-DROPPED_AFTER = 3  # failures in a row of one server among several
+RESTS_AFTER = 3  # failures in a row of one server among several
+REST_SECONDS = 60.0  # for which it is then left out
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The body of one call, the code that this call draws anew, and whether its texts are kept as a JSON list."""
+    """How one call is made, the code that it draws anew, and what of its texts is kept (see `dump_choices`)."""
 
-    body: Mapping[str, Any]
+    send: Callable[[ModelServer], ServerReply]
     code: str = ""
-    several: bool = False
+    keep: Literal["first", "all", "none"] = "first"
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ class _Member:
     server: ModelServer
     busy: int = 0
     failures: int = 0
-    dropped: bool = False
+    rests_until: float = 0.0
 
 
 class ServerPool:
-    """Servers of the same model: each call goes to the least busy one; a dead one is dropped while others live."""
+    """Servers of the same model: each call goes to the least busy one, a dead one is left out while others live."""
 
     def __init__(self, servers: Sequence[ModelServer]) -> None:
         self._members = [_Member(server) for server in servers]
@@ -59,9 +60,9 @@ class ServerPool:
     def take(self, avoid: ModelServer | None = None) -> ModelServer:
         """The least busy server, another than `avoid` where there is one."""
         with self._lock:
-            alive = [member for member in self._members if not member.dropped]
-            others = [member for member in alive if member.server is not avoid]
-            chosen = min(others or alive, key=lambda member: member.busy)
+            awake = self._list_awake() or self._members
+            others = [member for member in awake if member.server is not avoid]
+            chosen = min(others or awake, key=lambda member: member.busy)
             chosen.busy += 1
             return chosen.server
 
@@ -70,15 +71,18 @@ class ServerPool:
         with self._lock:
             member = next(one for one in self._members if one.server is server)
             member.busy -= 1
-            counts = failure is not None and (failure.passing or failure.hopeless) and failure.status != 429
-            member.failures = member.failures + 1 if counts else 0
-            others = [one for one in self._members if one is not member and not one.dropped]
-            if not counts or not others or failure is None:
+            if failure is None or failure.status == 429 or not (failure.passing or failure.hopeless):
+                member.failures = 0
                 return False
-            if (failure.hopeless or member.failures >= DROPPED_AFTER) and not member.dropped:
-                member.dropped = True
-                say(f"{server.url} is left out from here on ({failure.problem}); {len(others)} servers remain")
-            return True
+            member.failures += 1
+            others = [one for one in self._list_awake() if one is not member]
+            if others and (failure.hopeless or member.failures >= RESTS_AFTER) and member in self._list_awake():
+                member.rests_until = monotonic() + REST_SECONDS
+                say(f"{server.url} is left out for {REST_SECONDS:.0f} s ({failure.problem}), {len(others)} go on")
+            return bool(others)
+
+    def _list_awake(self) -> list[_Member]:
+        return [member for member in self._members if member.rests_until <= monotonic()]
 
 
 class Caller:
@@ -89,10 +93,13 @@ class Caller:
         settings: limits, attempts, waits.
         log: the run folder's calls, both cache and account.
         section: the section of the config that messages name.
+        gives_up: whether many failures, or one that no call would be spared, end all calling.
     """
 
-    def __init__(self, pool: ServerPool, settings: ServerConfig, log: CallLog, section: str) -> None:
-        self.pool, self.settings, self.log, self.section = pool, settings, log, section
+    def __init__(
+        self, pool: ServerPool, settings: ServerConfig, log: CallLog, section: str, *, gives_up: bool = True
+    ) -> None:
+        self.pool, self.settings, self.log, self.section, self.gives_up = pool, settings, log, section, gives_up
         self.halt_reason = ""
         self._halted = threading.Event()
         self._failures_in_a_row = 0
@@ -101,7 +108,10 @@ class Caller:
     def obtain(
         self, request: str, number: int, ask: Callable[[], Asked], read: Callable[[Call], Outcome[T]]
     ) -> Outcome[T]:
-        """The value of a reply that was paid for, else of a new one, asked for `settings.attempts` times."""
+        """The value of a reply that was paid for, else of a new one, asked for `settings.attempts` times.
+
+        Calls with the `request` '' are not looked up again.
+        """
         outcome: Outcome[T] = Outcome(None, "not asked")
         known = self.log.list_replies(request, number)
         for call in known:
@@ -135,15 +145,13 @@ class Caller:
         server, started, moment = self.pool.take(avoid), monotonic(), name_moment()
         failure, reply = None, ServerReply((), 0, 0)
         try:
-            reply = server.complete(asked.body)
+            reply = asked.send(server)
         except CallFailedError as error:
             failure = error
         try_another = self.pool.release(server, failure)
         if failure is not None and failure.hopeless and not try_another:
             self.halt(failure.problem)
-        texts = (
-            {"raw": failure.raw, "error": failure.problem} if failure else dump_choices(reply.choices, asked.several)
-        )
+        texts = {"raw": failure.raw, "error": failure.problem} if failure else dump_choices(reply.choices, asked.keep)
         call = Call(
             request, number, asked.code, **texts, prompt_tokens=reply.prompt_tokens, reply_tokens=reply.reply_tokens,
             seconds=round(monotonic() - started, 3), time=moment,
@@ -168,6 +176,8 @@ class Caller:
 
     def halt(self, reason: str) -> None:
         """No more calls; those that wait stop waiting."""
+        if not self.gives_up:
+            return
         with self._lock:
             self.halt_reason = self.halt_reason or reason
         self._halted.set()
@@ -183,9 +193,11 @@ class Caller:
         return not self._halted.wait(seconds)
 
 
-def dump_choices(choices: Sequence[Choice], several: bool) -> dict[str, str]:
+def dump_choices(choices: Sequence[Choice], keep: str) -> dict[str, str]:
     """The first text as it came (or what came in its place), or all as a JSON list of [text, why it ended]."""
-    if several:
+    if keep == "none":
+        return {"raw": ""}
+    if keep == "all":
         return {"raw": json.dumps([[one.text, one.finish] for one in choices], ensure_ascii=False)}
     first = choices[0]
     return {"raw": first.refusal if first.text is None else first.text, "finish": first.finish}

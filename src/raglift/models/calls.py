@@ -112,7 +112,7 @@ class CallLog:
 
     def _count(self, call: Call) -> None:
         self.spent = self.spent.add(call)
-        if not call.error:
+        if call.request and not call.error:
             self._replies[call.request, call.number].append(call)
 
 

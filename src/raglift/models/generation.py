@@ -8,10 +8,9 @@ comes from its own name (seed, question, sample number), never from its place in
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,33 +18,9 @@ from transformers import DynamicCache
 
 from raglift.config import AnswerConfig
 from raglift.errors import RunError
+from raglift.models.completions import Completion, TokenWatch
 from raglift.models.loading import LoadedModel
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One sampled text, its number of tokens (the end token not counted), and whether it hit the limit."""
-
-    text: str
-    tokens: int
-    truncated: bool
-
-
-# Called for every token that is written: (row, step, token); False ends the row, whose text stays as it is.
-# Rows count the completions of all prompts in their order. After out-of-memory a row may begin again at step 0.
-TokenWatch = Callable[[int, int, int], bool]
-
-
-class TextModel(Protocol):
-    """Anything that continues prompts: local weights or a remote server."""
-
-    identity: str
-
-    def complete_prompts(
-        self, prompts: Sequence[str], noise: Sequence[Sequence[str]], decoding: AnswerConfig
-    ) -> list[list[Completion]]:
-        """For each prompt as many completions as it has noise names, in their order."""
-        ...
+from raglift.models.streaming import TextStream
 
 
 class LocalModel:
@@ -54,6 +29,10 @@ class LocalModel:
     def __init__(self, loaded: LoadedModel, identity: str) -> None:
         self.loaded = loaded
         self.identity = identity
+
+    def open_stream(self) -> TextStream:
+        """Joins the tokens of one row to text."""
+        return TextStream(self.loaded.tokenizer)
 
     def complete_prompts(
         self,

@@ -46,3 +46,19 @@ class TextStream:
 
     def _decode(self, tokens: list[int]) -> str:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True)) if tokens else ""
+
+
+class PieceStream:
+    """Joins pieces of text that a server sends, stripped already."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def push(self, token: str) -> str:
+        """The piece."""
+        self.text += token
+        return token
+
+    def finish(self, text: str) -> str:
+        """What is missing of the whole text: all of it where it came without pieces."""
+        return text[len(self.text) :] if text.startswith(self.text) else ""

@@ -8,18 +8,24 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from raglift.config import REMOTE_PREFIX
+
 _PATH_START = re.compile(r"[/\\~]|\.{1,2}([/\\]|$)|[A-Za-z]:[/\\]")
 
 
 def is_local(name: str) -> bool:
-    """Whether a model's name is a folder and not a hub's `owner/name`."""
+    """Whether a model's name is a folder and not a hub's `owner/name` or a model on a server."""
+    if name.startswith(REMOTE_PREFIX):
+        return False
     if _PATH_START.match(name) or "\\" in name or name.count("/") > 1:
         return True
     return "/" in name and Path(name).is_dir()
 
 
 def name_place(name: str) -> str:
-    """The last part of a local path; other names stay."""
+    """The last part of a local path, a remote model without its address; other names stay."""
+    if name.startswith(REMOTE_PREFIX):
+        return name.partition(",")[0].rpartition("@")[0]
     if not is_local(name):
         return name
     path = PureWindowsPath(name) if "\\" in name else PurePosixPath(name)

@@ -33,7 +33,8 @@ def list_run_facts(content: Content, say: Say) -> list[FactGroup]:
     ]
     groups = (
         FactGroup(say("run.settings"), list(flatten(content.settings))),
-        FactGroup(say("run.judge"), list(_list_judge(manifest.get("judge") or {}))),
+        FactGroup(say("run.judge"), list(_list_spending(manifest.get("judge") or {}))),
+        FactGroup(say("run.remote"), list(_list_spending(manifest.get("remote") or {}))),
         FactGroup(say("run.variance"), variance),
         FactGroup(say("run.times"), times),
         FactGroup(say("run.machine"), machine),
@@ -62,9 +63,9 @@ def write_value(value: Any) -> str:
     return repr(value)[1:-1] if isinstance(value, str) and "\n" in value else str(value)
 
 
-def _list_judge(judge: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Who judged, with how many calls, tokens and seconds."""
-    for key, value in judge.items():
+def _list_spending(server: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Which model on a server it was, with how many calls, tokens and seconds."""
+    for key, value in server.items():
         yield str(key), format_seconds(value) if key == "seconds" else write_value(value)
 
 

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from raglift.ask import Asker, Prompted, Reply, check_question
 from raglift.config import AnswerConfig
 from raglift.errors import InputError
-from raglift.models.generation import Completion
+from raglift.models.completions import Completion
 from raglift.records import Arm
 from raglift.runfolder import RunFolder
 from raglift.serve.batching import Batcher, Event, Failed, Finished, Job, Piece
@@ -129,7 +129,9 @@ class Service:
         return usual.model_copy(update={"max_new_tokens": tokens, "temperature": temperature})
 
     def _check_length(self, prompted: Prompted, decoding: AnswerConfig) -> None:
-        most = min(self.limits.prompt_tokens, self.asker.window - decoding.max_new_tokens)
+        most, window = self.limits.prompt_tokens, self.asker.window
+        if window is not None:
+            most = min(most, window - decoding.max_new_tokens)
         if prompted.prompt_tokens > most:
             raise ApiError(
                 400, f"the prompt with its passages has {prompted.prompt_tokens} tokens, expected at most {most}",

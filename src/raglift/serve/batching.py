@@ -1,4 +1,7 @@
-"""Requests that wait together are answered together: one thread, one batch of one tuning at a time."""
+"""Requests that wait together are answered together: one thread, one batch of one tuning at a time.
+
+A model on another server batches by itself: there each request has a thread of its own, up to a number.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from raglift.config import AnswerConfig
-from raglift.models.generation import Completion, LocalModel
-from raglift.models.streaming import TextStream
+from raglift.models.completions import Completion, TextModel
 from raglift.serve.failures import ApiError
 from raglift.serve.metrics import Metrics
 
@@ -66,12 +68,12 @@ class Job:
 class Row:
     """What one answer has so far: counts its tokens, finds its stop sequences, passes its text on."""
 
-    def __init__(self, job: Job, sample: int, tokenizer: Any) -> None:
+    def __init__(self, job: Job, sample: int, model: TextModel) -> None:
         self.job, self.sample = job, sample
         self.taken, self.sent, self.cut = 0, 0, -1  # cut: where a stop sequence begins
-        self.stream = TextStream(tokenizer) if job.streams or job.stops else None
+        self.stream = model.open_stream() if job.streams or job.stops else None
 
-    def take(self, step: int, token: int) -> bool:
+    def take(self, step: int, token: Any) -> bool:
         """One more token; False when the row is to end."""
         if step < self.taken:  # the batch began again after out-of-memory: this much is known already
             return step + 1 < self.taken or self._goes_on()
@@ -110,7 +112,7 @@ def find_first(text: str, stops: Sequence[str]) -> int:
 class ModelProvider(Protocol):
     """Gives the model of a tuning."""
 
-    def __call__(self, tuning: str) -> LocalModel: ...
+    def __call__(self, tuning: str) -> TextModel: ...
 
 
 @dataclass(frozen=True)
@@ -130,31 +132,33 @@ class BatchLimits:
 
 @dataclass
 class Batcher:
-    """Collects jobs and answers them batch by batch in a thread of its own."""
+    """Collects jobs and answers them batch by batch in threads of its own (one, where the weights are here)."""
 
     provide: ModelProvider
     limits: BatchLimits
     metrics: Metrics
+    threads: int = 1
     waiting: deque[Job] = field(default_factory=deque)
     _expected: int = 0
     _stopping: bool = False
-    _thread: threading.Thread | None = None
+    _threads: list[threading.Thread] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread = threading.Thread(target=self._work, name="raglift-batches", daemon=True)
-        self._thread.start()
+        """Start the threads."""
+        for _ in range(self.threads):
+            self._threads.append(threading.Thread(target=self._work, name="raglift-batches", daemon=True))
+            self._threads[-1].start()
 
     def stop(self) -> None:
-        """Finish what waits, then end the thread."""
+        """Finish what waits, then end the threads."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     @contextmanager
     def expect(self, rows: int) -> Iterator[None]:
@@ -184,8 +188,8 @@ class Batcher:
             return self._expected + sum(len(job.noise) for job in self.waiting if not job.cancelled)
 
     def is_alive(self) -> bool:
-        """Whether the thread works."""
-        return self._thread is not None and self._thread.is_alive()
+        """Whether the threads work."""
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     def submit(self, job: Job) -> None:
         """Queue a job for which room was kept."""
@@ -254,8 +258,7 @@ class Batcher:
         for job in batch:
             prompts.setdefault(job.prompt, []).append(job)
         groups = [
-            [Row(job, sample, model.loaded.tokenizer) for job in jobs for sample in range(len(job.noise))]
-            for jobs in prompts.values()
+            [Row(job, sample, model) for job in jobs for sample in range(len(job.noise))] for jobs in prompts.values()
         ]
         flat = [row for group in groups for row in group]
         longest = max(job.decoding.max_new_tokens for job in batch)

@@ -11,7 +11,7 @@ import uvicorn
 
 from raglift.ask import Asker
 from raglift.errors import InputError, Interruption
-from raglift.models.generation import LocalModel
+from raglift.models.completions import TextModel
 from raglift.progress import say
 from raglift.runfolder import RunFolder
 from raglift.serve.application import Service, create_application
@@ -50,7 +50,7 @@ def serve_run(asker: Asker, folder: RunFolder, options: ServerOptions) -> None:
     """Serve until SIGINT or SIGTERM; then refuse new requests and finish those that run."""
     key = options.read_key()
     listener = open_listener(options)
-    batcher = Batcher(load_models(asker), BatchLimits(queue=options.queue), Metrics())
+    batcher = create_batcher(asker, options.queue)
     app = create_application(Service(asker, folder, batcher), key, options.rate, options.host)
     logging.getLogger("raglift.serve").addHandler(logging.StreamHandler())
     settings = uvicorn.Config(
@@ -74,7 +74,7 @@ class ModelsOfRun:
     def __init__(self, asker: Asker) -> None:
         self.asker = asker
 
-    def __call__(self, tuning: str) -> LocalModel:
+    def __call__(self, tuning: str) -> TextModel:
         return self.asker.models.provide(tuning, self.asker.seed)
 
 
@@ -82,11 +82,16 @@ def load_models(asker: Asker) -> ModelsOfRun:
     """Load index and weights now, so that no request waits for them: as many tuned copies as memory holds."""
     say(f"index: {asker.retriever.index.size} passages")
     tunings = list(dict.fromkeys(arm.tuning for arm in asker.list_arms() if arm.tuning != "base"))
-    asker.models.copies = asker.models.count_fitting_copies(len(tunings))
-    models = ModelsOfRun(asker)
-    for tuning in tunings[: asker.models.copies]:
-        models(tuning)
-    return models
+    asker.models.preload(tunings, asker.seed)
+    return ModelsOfRun(asker)
+
+
+def create_batcher(asker: Asker, queue: int) -> Batcher:
+    """Batches where the weights are here, single requests side by side where another server has them."""
+    models, at_once = load_models(asker), asker.models.requests_at_once
+    if at_once is None:
+        return Batcher(models, BatchLimits(queue=queue), Metrics())
+    return Batcher(models, BatchLimits(rows=1, queue=queue), Metrics(), at_once)
 
 
 def open_listener(options: ServerOptions) -> socket.socket:
