@@ -17,7 +17,7 @@ from raglift.serve.application import Service, create_application
 from raglift.serve.batching import Batcher, BatchLimits
 from raglift.serve.metrics import Metrics
 from raglift.serve.requests import Limits
-from raglift.serve.server import ServerOptions, load_models, open_listener
+from raglift.serve.server import ServerOptions, create_batcher, load_models, open_listener
 
 
 def make_run(experiment: Path, folder: Path) -> Run:
@@ -42,7 +42,8 @@ def serve(
 ) -> Iterator[tuple[str, Service]]:
     """A server in a thread: its address and its service."""
     asker = make_asker(run)
-    service = Service(asker, run.folder, Batcher(load_models(asker), batches or BatchLimits(), Metrics()), limits)
+    batcher = Batcher(load_models(asker), batches, Metrics()) if batches else create_batcher(asker, BatchLimits.queue)
+    service = Service(asker, run.folder, batcher, limits)
     app = create_application(service, api_key, rate, "127.0.0.1")
     listener = open_listener(ServerOptions(port=0))
     settings: dict[str, Any] = {"log_level": "warning", "access_log": False, "lifespan": "on", "ws": "none"}

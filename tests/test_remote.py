@@ -102,9 +102,20 @@ def test_arms_of_a_remote_model(tmp_path: Path, tiny_model: Path) -> None:
     for override in ("arms=base.none,sft.none", "arms=base.none,rag-sft.oracle", "compare.b=rag-sft.oracle"):
         with pytest.raises(InputError, match="needs weights"):
             open_run(str(experiment), tmp_path / "run", [override])
-    with pytest.raises(InputError, match="address|http"):
+    with pytest.raises(InputError, match=r"address|http"):
         open_run(str(experiment), tmp_path / "run", ["model=openai:fake@nowhere"])
     assert not (tmp_path / "run").exists(), "nothing was written"
+
+
+def test_the_chat_template_is_the_servers(tmp_path: Path, tiny_model: Path) -> None:
+    with run_server(obey) as server:
+        experiment = write_remote(tmp_path / "e", server.url)
+        run = open_run(str(experiment), tmp_path / "run", [*FAST, "prompt.template=chat", "arms=all"])
+        assert len(run.config.arms) == 6
+        answer_questions(run)
+        assert "Recall 이 뭐야?" in {seen.text for seen in server.seen}, "the user's turn alone"
+        with pytest.raises(InputError, match=r"remote\.api"):
+            open_run(str(experiment), tmp_path / "other", ["prompt.template=chat", "remote.api=completions"])
 
 
 def test_one_request_for_all_samples(tmp_path: Path) -> None:
@@ -358,3 +369,43 @@ def test_ask_a_model_on_a_server(tmp_path: Path, tiny_model: Path, capsys: pytes
     shown = capsys.readouterr().out
     assert shown.startswith("비율이야!") and "recall" in shown
     assert "재현율" in server.seen[0].text and server.seen[0].body["stream"] is True
+
+
+def test_serve_a_model_on_a_server(tmp_path: Path, tiny_model: Path) -> None:
+    """Each request is passed on by itself, side by side; the server's failure is one reply's, and it recovers."""
+    import httpx2
+    import openai
+
+    from serve_fixture import serve
+
+    def echo(seen: Seen, number: int) -> Response:
+        return dataclasses.replace(stream_of(seen.text[:7], " END ", "x"), delay=0.1)
+
+    with run_server(echo) as server:
+        experiment = write_remote(tmp_path / "e", server.url)
+        run = open_run(str(experiment), tmp_path / "run", [*FAST, "remote.attempts=1", "remote.concurrency=8"])
+        with serve(run) as (address, _):
+            client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+            answers: dict[int, Any] = {}
+
+            def post(number: int) -> None:
+                messages: Any = [{"role": "user", "content": f"q {number:03} ?"}]
+                made = client.chat.completions.create(model="base.none", messages=messages, stop=["END"])
+                answers[number] = made.choices[0].message.content
+
+            threads = [threading.Thread(target=post, args=(number,)) for number in range(16)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert answers == {number: f"q {number:03} ?"[:7].strip() for number in range(16)}
+            chunks = client.chat.completions.create(
+                model="base.retrieved", messages=[{"role": "user", "content": "Recall 이 뭐야?"}], stream=True
+            )
+            assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks).endswith("END x")
+            server.behave = lambda seen, number: refuse("no such key", 401)
+            with pytest.raises(openai.InternalServerError, match="OPENAI_API_KEY"):
+                post(99)
+            server.behave = echo
+            post(100)
+            assert httpx2.get(f"{address}/health").status_code == 200

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -309,11 +310,13 @@ def test_row_cuts_at_a_stop_that_spans_tokens_and_ignores_repeats() -> None:
             return "".join(map(chr, tokens))
 
     from raglift.config import AnswerConfig
+    from raglift.models.streaming import TextStream
 
     events: list[Any] = []
     job = Job("sft", "p", 1, ["a"], AnswerConfig(max_new_tokens=20), ("END",), events.append)
     job.streams = True
-    row = Row(job, 0, Letters())
+    model: Any = SimpleNamespace(open_stream=lambda: TextStream(Letters()))
+    row = Row(job, 0, model)
     going = [row.take(step, ord(letter)) for step, letter in enumerate(" abENcEND")]
     assert going == [True] * 8 + [False]
     assert row.take(0, ord("a")) and not row.take(8, ord("D"))
@@ -325,16 +328,12 @@ def test_row_cuts_at_a_stop_that_spans_tokens_and_ignores_repeats() -> None:
 
 def test_equal_prompts_are_read_once_and_answered_each() -> None:
     """Rows go back to their own jobs when jobs with equal prompts lie apart in the queue."""
-    from types import SimpleNamespace
-
     from raglift.config import AnswerConfig
     from raglift.serve.batching import Batcher
 
     asked: list[Any] = []
 
     class Echo:
-        loaded = SimpleNamespace(tokenizer=None)
-
         def complete_prompts(self, prompts: list[str], noise: list[list[str]], decoding: Any, watch: Any) -> Any:
             asked.append((prompts, decoding.max_new_tokens))
             return [[Completion(f"{p}/{n}", 1, False) for n in names] for p, names in zip(prompts, noise, strict=True)]

@@ -11,12 +11,8 @@ from raglift.config import REMOTE_ARMS, REMOTE_HEADLINE, Config
 from raglift.errors import InputError
 from raglift.grading.draft import RubricFault, lint_rubrics
 from raglift.grading.rubric import RubricGrader, check_rubric, title_of
-<<<<<<< HEAD
-from raglift.prompts import PromptWriter
-=======
 from raglift.models.remote import parse_remote
-from raglift.prompts import build_answer, build_prompt
->>>>>>> 0dffcca (A model on a server: openai:NAME@URL for answering, ask and serve)
+from raglift.prompts import PromptWriter
 from raglift.records import Arm, Experiment, Question, Rubric
 from raglift.statistics.power import detectable_lift, questions_needed
 

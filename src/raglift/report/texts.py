@@ -289,6 +289,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "run.versions": ("Versions", "버전"),
     "run.machine": ("Machine", "컴퓨터"),
     "run.judge": ("Judge", "채점 모델"),
+    "run.remote": ("Model on a server", "서버의 모델"),
     "run.times": ("Times", "걸린 시간"),
     "run.hashes": ("Hashes", "해시"),
     "run.memory": ("Peak memory", "최대 메모리"),
