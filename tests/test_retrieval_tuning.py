@@ -14,12 +14,12 @@ from raglift.retrieval import adapter
 from raglift.retrieval.adapter import Pairs, Source, apply_adapter, compute_gradient, train_adapter
 from raglift.retrieval.embedders import Vectors, load_embedder, normalize_rows
 from raglift.retrieval.evaluation import evaluate_retriever
-from raglift.retrieval.heldout import choose_threshold
+from raglift.retrieval.heldout import HeldOut, choose_threshold
 from raglift.retrieval.index import build_index
 from raglift.retrieval.opening import open_retriever, tune_retriever
 from raglift.retrieval.search import IndexRetriever
 from raglift.retrieval.tuned import SETTINGS_FILE, TunedRetriever, load_tuned, save_tuned
-from raglift.retrieval.tuning import describe_tuning, tune_adapter
+from raglift.retrieval.tuning import decide, describe_tuning, prepare_task, tune_adapter
 from retrieval_fixture import PASSAGES, LetterEmbedder, read_databases
 
 
@@ -76,6 +76,32 @@ def test_what_does_not_help_is_not_kept(tmp_path: Path) -> None:
     assert tuned.threshold is not None
 
 
+@pytest.mark.parametrize(
+    ("right", "before", "after", "kept"),
+    [
+        ("more first", [0.5, 0.3, 0.5], [0.9, 0.8, 0.9], True),
+        ("as many first, the other higher", [0.9, 0.3, 0.9], [0.9, 0.5, 0.9], True),
+        ("the same", [0.9, 0.3, 0.9], [0.8, 0.3, 0.8], False),
+        ("fewer first, the others higher", [0.9, 0.3, 0.3], [0.5, 0.5, 0.5], False),
+    ],
+)
+def test_hit_at_1_decides_and_mrr_when_it_ties(
+    tmp_path: Path, right: str, before: list[float], after: list[float], kept: bool
+) -> None:
+    """Each question's right passage stands among three others at 0.6, 0.4 and 0.2."""
+    index = build_index(PASSAGES, LetterEmbedder(), tmp_path)
+    task = prepare_task(index, [Example("뭐야?", "", p.id) for p in PASSAGES], RetrievalConfig(), 0)
+
+    def score(values: list[float]) -> HeldOut:
+        rows = np.array([[value, 0.6, 0.4, 0.2] for value in values], np.float32)
+        return HeldOut(rows, np.zeros(len(values), np.int64))
+
+    decided = decide("letters", "hybrid", task, score(before), score(after), 0.4)
+    assert decided.figures["kept"] is kept, right
+    assert decided.weight == (0.4 if kept else task.default_weight)
+    assert ("not kept" in describe_tuning(decided)) is not kept
+
+
 @pytest.mark.parametrize(("settings", "count", "found"), [({}, 4, "4 "), ({"search": "lexical"}, 10, "lexical")])
 def test_what_cannot_be_tuned_is_the_users_error(
     tmp_path: Path, settings: dict[str, str], count: int, found: str
@@ -122,8 +148,8 @@ def test_tuned_parts_are_used_only_where_wanted(tmp_path: Path) -> None:
     assert IndexRetriever(index, RetrievalConfig(search="dense"), tuned).threshold is None
 
 
-def test_figures_on_an_unseen_knowledge_base(tmp_path: Path) -> None:
-    """The bars of the project, on a knowledge base that no setting was chosen on question by question."""
+def test_figures_on_a_second_knowledge_base(tmp_path: Path) -> None:
+    """The bars of the project, on a knowledge base beside the bundled one; development looked at both."""
     passages, examples, questions = read_databases()
     folders = tmp_path / "index", tmp_path / "retriever"
     plain = evaluate_retriever(open_retriever(passages, RetrievalConfig(), *folders), questions)

@@ -55,7 +55,7 @@ def train_adapter(sources: Sequence[Source], pool: Vectors, seed: int) -> Vector
     counts = [max(1, round(BATCH * source.share)) for source in sources]
     adjustment = _adjust_logits(sources, counts, len(pool))
     dimensions = pool.shape[1]
-    weights, mean, square = (np.zeros((dimensions, dimensions), np.float32) for _ in range(3))
+    weights, mean, square, scratch = (np.zeros((dimensions, dimensions), np.float32) for _ in range(4))
     for step in range(1, STEPS + 1):
         drawn = [
             source.pairs.take(generator.integers(len(source.pairs.targets), size=count))
@@ -63,10 +63,12 @@ def train_adapter(sources: Sequence[Source], pool: Vectors, seed: int) -> Vector
         ]
         batch = Pairs(np.concatenate([p.vectors for p in drawn]), np.concatenate([p.targets for p in drawn]))
         gradient = compute_gradient(weights, batch, pool, adjustment)
-        mean = 0.9 * mean + 0.1 * gradient
-        square = 0.999 * square + 0.001 * gradient**2
-        rate = LEARNING_RATE * (1 - step / STEPS)
-        weights -= rate * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
+        mean += np.multiply(0.1, gradient - mean, out=scratch)
+        square += np.multiply(0.001, np.square(gradient, out=gradient) - square, out=scratch)
+        np.sqrt(square, out=scratch)
+        scratch += 1e-8
+        rate = LEARNING_RATE * (1 - step / STEPS) * (1 - 0.999**step) ** 0.5 / (1 - 0.9**step)
+        weights -= rate * np.divide(mean, scratch, out=scratch)
     return weights
 
 

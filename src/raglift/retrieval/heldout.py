@@ -29,6 +29,11 @@ class HeldOut:
     def mrr(self) -> float:
         return float((1 / (1 + self.find_ranks())).mean())
 
+    @property
+    def rounded_figures(self) -> tuple[float, float]:
+        """hit@1, then MRR, for comparison: rounded so that the order of a sum decides nothing."""
+        return round(self.hit_at_1, 9), round(self.mrr, 9)
+
     def choose_threshold(self) -> float:
         """The score below which nothing is found, see `choose_threshold`."""
         without = self.scores.copy()
