@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from raglift.errors import InputError, suggest_name
@@ -16,6 +17,7 @@ from raglift.records import SPLITS, Counterfactual, Example, Experiment, Passage
 BUNDLED = ("ml-qa-ko",)
 EXPERIMENT_FILES = ("experiment.yaml", "passages.jsonl", "train.jsonl", "questions.jsonl")
 QUESTION_KEYS = {"id", "question", "passage_id", "split", "reference", "rubric", "counterfactual"}
+FILL_IN = "<fill in: "  # begins every text of a template row that `init` leaves to the user
 RUBRIC_KEYS = {"must", "must_not", "pass", "fail", "draft"}
 
 
@@ -91,16 +93,34 @@ def read_passages(folder: Path) -> list[Passage]:
 
 def copy_experiment(source: str, folder: Path) -> None:
     """A new experiment folder with the files of another; InputError when something lies there already."""
+    check_new_folder(folder)
+    origin = find_experiment(source)
+    contents = {name: (origin / name).read_text(encoding="utf-8") for name in EXPERIMENT_FILES}
+    # The new experiment goes by its own folder's name, and so does its run folder.
+    contents["experiment.yaml"] = re.sub(r"(?m)^name:.*\n", "", contents["experiment.yaml"])
+    write_new_folder(folder, contents)
+
+
+def check_new_folder(folder: Path) -> None:
+    """InputError when something lies where a new experiment shall be."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(str(folder), "something is there already", "a new or empty folder", "choose another name")
-    origin = find_experiment(source)
+
+
+def write_new_folder(folder: Path, contents: Mapping[str, str]) -> None:
+    """Write files into a folder that is not there yet or empty; it appears whole or not at all.
+
+    Raises InputError when something lies there, or when it cannot be written.
+    """
+    check_new_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in EXPERIMENT_FILES:
-            (folder / name).write_bytes((origin / name).read_bytes())
-        # The new experiment goes by its own folder's name, and so does its run folder.
-        settings = folder / "experiment.yaml"
-        settings.write_text(re.sub(r"(?m)^name:.*\n", "", settings.read_text(encoding="utf-8")), encoding="utf-8")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+            whole = Path(temporary) / "experiment"
+            whole.mkdir()
+            for name, content in contents.items():
+                (whole / name).write_text(content, encoding="utf-8", newline="")
+            whole.replace(folder)  # an empty folder gives way, one that was filled meanwhile does not
     except OSError as error:
         raise InputError(str(folder), f"cannot be written ({error.strerror})", "a folder that can be written") from None
 
@@ -128,11 +148,6 @@ def dump_line(row: dict[str, Any]) -> str:
     except UnicodeEncodeError:
         line = json.dumps(row)
     return line + "\n"
-
-
-def write_jsonl(file: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Plain JSONL for files outside a run folder (a new experiment, an export)."""
-    file.write_text("".join(dump_line(row) for row in rows), encoding="utf-8")
 
 
 def parse_passage(row: dict[str, Any], where: str) -> Passage:
@@ -170,7 +185,12 @@ def parse_question(row: dict[str, Any], where: str) -> Question:
 def parse_rubric(value: Any, where: str) -> Rubric:
     """A rubric from its JSON form; InputError when it is empty or of another shape."""
     if not isinstance(value, dict):
-        raise InputError(where, _describe(value), '{"must": [["alternative", ...], ...], "must_not": [...]}')
+        raise InputError(
+            where,
+            _describe(value),
+            '{"must": [["alternative", ...], ...], "must_not": [...]}',
+            "raglift rubric draft EXPERIMENT --write drafts the missing ones",
+        )
     _check_keys(value, RUBRIC_KEYS, where)
     must = value.get("must")
     groups_fit = isinstance(must, list) and all(
@@ -299,6 +319,13 @@ def _read_text(row: dict[str, Any], key: str, where: str) -> str:
     value = row.get(key)
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{where}: {key}", _describe(value), "a text that is not empty")
+    if value.startswith(FILL_IN):
+        raise InputError(
+            f"{where}: {key}",
+            f"still the template's {value!r}",
+            "your own text",
+            "this file is a template: write your training rows and questions into it (docs/your-data.md)",
+        )
     return unicodedata.normalize("NFC", value)
 
 

@@ -110,14 +110,24 @@ app.add_typer(rubric_app, name="rubric")
 def draft_rubric(
     experiment: EXPERIMENT,
     question: Annotated[str | None, typer.Option(metavar="ID", help="One question [default: all].")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Into questions.jsonl, where a rubric is missing.")] = False,
 ) -> None:
     """Propose rubrics from question, passage and reference, as JSON; an author adds wordings and mistakes.
 
-    Example: raglift rubric draft my-experiment --question q7
+    Examples:
+
+      raglift rubric draft my-experiment --question q7
+
+      raglift rubric draft my-experiment --write
     """
     from raglift.datasets import find_experiment
-    from raglift.grading.draft import draft_rubrics
+    from raglift.grading.draft import draft_rubrics, write_missing_rubrics
 
+    if write:
+        folder = find_experiment(experiment)
+        drafted = write_missing_rubrics(folder, question)
+        typer.echo(f"{drafted} rubrics drafted, marked as draft: {folder / 'questions.jsonl'}")
+        return
     drafts = draft_rubrics(find_experiment(experiment), question)
     print_json(drafts if question is None else drafts[question])
 

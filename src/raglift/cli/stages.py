@@ -169,18 +169,3 @@ def report(run_dir: RUN_DIR) -> None:
 
     opened = run_stage(run_dir, report_run)
     typer.echo(f"report: {opened.folder.report('html')}")
-
-
-@app.command()
-def init(
-    folder: Annotated[Path, typer.Argument(help="The new experiment folder.")],
-    from_experiment: Annotated[str, typer.Option("--from", help="The experiment to copy.")] = "ml-qa-ko",
-) -> None:
-    """Start an experiment of your own from a bundled one.
-
-    Example: raglift init my-experiment
-    """
-    from raglift.datasets import copy_experiment
-
-    copy_experiment(from_experiment, folder)
-    typer.echo(f"experiment: {folder}\nnext: edit its files, then: raglift check {folder}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from raglift.datasets import read_jsonl, read_passages
+from raglift.datasets import dump_line, read_jsonl, read_passages
 from raglift.errors import InputError, suggest_name
 from raglift.grading.formulas import find_formulas
 from raglift.grading.patterns import compile_pattern
@@ -18,6 +20,7 @@ from raglift.grading.rubric import RubricGrader, check_rubric, title_of
 from raglift.grading.terms import TermTable, load_terms
 from raglift.records import Passage, Question, Rubric
 from raglift.retrieval.tokens import list_tokens
+from raglift.runfolder import write_atomically
 
 NEIGHBOURS = 5
 """How many of the nearest questions lend their reference to the test of a rubric."""
@@ -67,6 +70,12 @@ def draft_rubric(question: str, passage: str, reference: str) -> Rubric:
     return Rubric(tuple(dict.fromkeys(supported)), (), (reference,), fails, draft=True)
 
 
+def draft_declining_rubric(question: str, reference: str) -> Rubric:
+    """A first rubric for a question that nothing answers: any of the usual ways to decline passes."""
+    patterns = json.loads((files("raglift.grading") / "declining.json").read_text(encoding="utf-8"))
+    return Rubric((tuple(patterns),), (), (reference,), (question,), draft=True)
+
+
 def draft_rubrics(folder: Path, question_id: str | None = None) -> dict[str, dict[str, Any]]:
     """Drafts in the form of the questions file, by question id; the questions need no rubric yet.
 
@@ -83,6 +92,20 @@ def draft_rubrics(folder: Path, question_id: str | None = None) -> dict[str, dic
     return {name: rubric_as_json(_draft_row(row, where, passages)) for name, (where, row) in chosen.items()}
 
 
+def write_missing_rubrics(folder: Path, question_id: str | None = None) -> int:
+    """Draft a rubric for each question (or for one) that has none, into questions.jsonl; how many were missing."""
+    file = folder / "questions.jsonl"
+    rows = [row for _, row in read_jsonl(file)]
+    missing = {str(row.get("id")) for row in rows if not row.get("rubric")}
+    if not missing or (question_id is not None and question_id not in missing):
+        return 0
+    drafts = draft_rubrics(folder, question_id)
+    drafts = {name: rubric for name, rubric in drafts.items() if name in missing}
+    rows = [{**row, "rubric": drafts[str(row["id"])]} if row.get("id") in drafts else row for row in rows]
+    write_atomically(file, "".join(dump_line(row) for row in rows))
+    return len(drafts)
+
+
 def _draft_row(row: dict[str, Any], where: str, passages: dict[str, str]) -> Rubric:
     question, reference = row.get("question"), row.get("reference")
     if not isinstance(question, str) or not isinstance(reference, str) or not reference.strip():
@@ -90,7 +113,9 @@ def _draft_row(row: dict[str, Any], where: str, passages: dict[str, str]) -> Rub
     passage_id = row.get("passage_id")
     if passage_id is not None and passage_id not in passages:
         raise InputError(f"{where}: passage_id", repr(passage_id), "the id of a passage in passages.jsonl")
-    return draft_rubric(question, "" if passage_id is None else passages[passage_id], reference)
+    if passage_id is None:
+        return draft_declining_rubric(question, reference)
+    return draft_rubric(question, passages[passage_id], reference)
 
 
 def rubric_as_json(rubric: Rubric) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Other people's tables, datasets and documents into an experiment folder."""
