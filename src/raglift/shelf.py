@@ -60,6 +60,10 @@ class ModelShelf:
         return identify_base(self.config)
 
     @cached_property
+    def _base_model(self) -> LocalModel:
+        return LocalModel(self.base, self.identity)
+
+    @cached_property
     def base(self) -> LoadedModel:
         started = time.monotonic()
         name = self.config.model
@@ -101,7 +105,7 @@ class ModelShelf:
     def provide(self, tuning: str, seed: int) -> TextModel:
         """The model of (tuning, seed)."""
         if tuning == "base":
-            return LocalModel(self.base, self.identity)
+            return self._base_model
         wanted = (tuning, seed)
         if wanted not in self._tuned:
             identity = self.identify(tuning, seed)

@@ -19,7 +19,7 @@ from transformers.integrations import get_available_reporting_integrations
 
 from raglift.config import Config, TrainConfig
 from raglift.errors import InputError, RunError
-from raglift.models.adapters import add_adapter, measure_logit_change, merge_adapter
+from raglift.models.adapters import add_adapter, measure_logit_change
 from raglift.models.loading import LoadedModel
 from raglift.progress import Meter, say
 from raglift.prompts import TrainingRow
@@ -28,7 +28,6 @@ from raglift.shelf import ModelShelf
 
 CHECKPOINT_SECONDS = 60.0  # a kill loses at most this much training; saving more often costs more than it saves
 IGNORED = -100  # the label that cross-entropy leaves out
-PROBE = "머신러닝"
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,11 @@ def train_adapter(folder: RunFolder, loaded: LoadedModel, config: Config, job: T
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         target = folder.adapter(tuning, seed)
         save_adapter(model, target)
+        if measure_logit_change(loaded, model) == 0:
+            say(f"warning: the adapter of {tuning} does not change the model's output; its arms will equal the base's")
     finally:
         model.unload()
     shutil.rmtree(checkpoints, ignore_errors=True)
-    warn_if_unchanged(loaded, target, tuning)
     return [*sorted(file for file in target.iterdir() if file.name != "README.md"), log]
 
 
@@ -244,12 +244,6 @@ def keep_log_until(log: Path, step: int) -> None:
     write_atomically(log, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def warn_if_unchanged(loaded: LoadedModel, adapter: Path, tuning: str) -> None:
-    """Say so when a trained adapter leaves the logits as they were: its arm would equal the base's."""
-    if measure_logit_change(loaded, merge_adapter(loaded, adapter).model, PROBE) == 0:
-        say(f"warning: the adapter of {tuning} does not change the model's output; its arms will equal the base's")
-
-
 def check_adapter_reaches_output(loaded: LoadedModel, config: Config) -> None:
     """Before training: an adapter with any content must move the logits; InputError when it does not."""
     model = add_adapter(loaded, config.lora, config.seed)
@@ -258,20 +252,10 @@ def check_adapter_reaches_output(loaded: LoadedModel, config: Config) -> None:
             for name, weights in model.named_parameters():
                 if "lora_B" in name:
                     weights.fill_(0.01)
-        moved = measure_logit_change_of(loaded, model)
+        moved = measure_logit_change(loaded, model)
     finally:
         model.unload()
     if moved == 0:
         raise InputError(
             "lora.targets", "an adapter on these layers does not change the output", "layers the model runs through"
         )
-
-
-def measure_logit_change_of(loaded: LoadedModel, adapted: Any) -> float:
-    """Logit change between an adapted model and itself with the adapter switched off."""
-    ids = torch.tensor([loaded.tokenizer(PROBE).input_ids], device=loaded.device)
-    with torch.inference_mode():
-        after = adapted(input_ids=ids, use_cache=False, logits_to_keep=1).logits
-        with adapted.disable_adapter():
-            before = adapted(input_ids=ids, use_cache=False, logits_to_keep=1).logits
-    return float((after.float() - before.float()).abs().max())

@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel, get_peft_model
 from transformers import set_seed
 
 from raglift.config import LoraConfig
 from raglift.errors import InputError
 from raglift.models.loading import LoadedModel
+
+PROBE = "머신러닝"
 
 
 def add_adapter(loaded: LoadedModel, settings: LoraConfig, seed: int) -> PeftModel:
@@ -40,15 +42,21 @@ def add_adapter(loaded: LoadedModel, settings: LoraConfig, seed: int) -> PeftMod
 
 def merge_adapter(loaded: LoadedModel, adapter: Path) -> LoadedModel:
     """A copy of the model with the adapter's product added to its weights; the base stays as it was."""
-    tuned = PeftModel.from_pretrained(copy.deepcopy(loaded.model), adapter, is_trainable=False)
+    shared = {}
+    if not any("embed" in name or "head" in name for name in PeftConfig.from_pretrained(adapter).target_modules):
+        weight = loaded.model.get_input_embeddings().weight  # the largest matrix of a small model: not copied
+        shared = {id(weight): weight}
+    tuned = PeftModel.from_pretrained(copy.deepcopy(loaded.model, shared), adapter, is_trainable=False)
     return replace(loaded, model=tuned.merge_and_unload().eval())
 
 
 @torch.inference_mode()
-def measure_logit_change(base: LoadedModel, tuned: Any, prompt: str) -> float:
-    """Largest absolute difference of the two models' next-token logits behind a prompt."""
-    ids = torch.tensor([base.tokenizer(prompt).input_ids], device=base.device)
-    keep = torch.tensor([ids.shape[1] - 1], device=base.device)
-    before = base.model(input_ids=ids, logits_to_keep=keep, use_cache=False).logits
-    after = tuned(input_ids=ids, logits_to_keep=keep, use_cache=False).logits
+def measure_logit_change(loaded: LoadedModel, adapted: PeftModel) -> float:
+    """Largest absolute difference that the adapter makes to the next-token logits behind a short text."""
+    ids = torch.tensor([loaded.tokenizer(PROBE).input_ids], device=loaded.device)
+    keep = torch.tensor([ids.shape[1] - 1], device=loaded.device)
+    adapted.eval()
+    after = adapted(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
+    with adapted.disable_adapter():
+        before = adapted(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
     return float((after.float() - before.float()).abs().max())

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache
 
 from raglift.config import AnswerConfig
 from raglift.errors import RunError
+from raglift.models.cache import RowCache
 from raglift.models.completions import Completion, TokenWatch
 from raglift.models.loading import LoadedModel
+from raglift.models.packing import pack_copy
 from raglift.models.streaming import TextStream
 
 
@@ -27,7 +29,7 @@ class LocalModel:
     """A loaded model (its adapter merged into it) as a TextModel."""
 
     def __init__(self, loaded: LoadedModel, identity: str) -> None:
-        self.loaded = loaded
+        self.loaded = replace(loaded, model=pack_copy(loaded.model))
         self.identity = identity
 
     def open_stream(self) -> TextStream:
@@ -96,24 +98,22 @@ def _complete_batch(
     names = [name for group in noise for name in group]
     uniform = torch.tensor(np.stack([draw_noise(name, decoding.max_new_tokens) for name in names]), device=device)
     ids, mask = pad_prompts(loaded, prompts)
-    cache = DynamicCache(config=model.config)
+    cache = RowCache(model, decoding.max_new_tokens)
     logits = _step(model, ids, mask, cache, (mask.cumsum(dim=1) - 1).clamp(min=0))
-    if not bool((counts == 1).all()):
-        rows_of_prompts = torch.repeat_interleave(torch.arange(len(prompts), device=device), counts)
-        cache.batch_select_indices(rows_of_prompts)
-        logits, mask = logits[rows_of_prompts], mask[rows_of_prompts]
+    rows_of_prompts = torch.repeat_interleave(torch.arange(len(prompts), device=device), counts)
+    cache.spread(rows_of_prompts)
+    logits, mask = logits[rows_of_prompts], mask[rows_of_prompts]
     position = mask.sum(dim=1)
     writer = _Writer(loaded, len(names), decoding, watch)
     alive = torch.arange(len(names), device=device)
     for step in range(decoding.max_new_tokens):
-        tokens = choose_tokens(logits.float(), uniform[alive, step], decoding)
+        tokens = choose_tokens(logits, uniform[alive, step], decoding)
         going = torch.tensor(writer.take(alive.tolist(), step, tokens.tolist()), device=device)
         if step + 1 == decoding.max_new_tokens or not bool(going.any()):
             break
         if not bool(going.all()):
-            keep = going.nonzero().squeeze(1)
-            cache.batch_select_indices(keep)
-            alive, tokens, mask, position = alive[keep], tokens[keep], mask[keep], position[keep]
+            order = cache.keep(going)
+            alive, tokens, mask, position = alive[order], tokens[order], mask[order], position[order]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         logits = _step(model, tokens[:, None], mask, cache, position[:, None])
         position = position + 1
@@ -187,13 +187,13 @@ def list_end_tokens(loaded: LoadedModel) -> list[int]:
 
 
 def _step(
-    model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: DynamicCache, positions: torch.Tensor
+    model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: RowCache, positions: torch.Tensor
 ) -> torch.Tensor:
     logits: torch.Tensor = model(
         input_ids=ids,
         attention_mask=mask,
         position_ids=positions,
-        past_key_values=cache,
+        past_key_values=cache.states,
         use_cache=True,
         # One position a row, as an index: a slice of many rows is not contiguous, and in bf16 on CPU torch
         # then expands the whole LM head for each row.
