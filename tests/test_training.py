@@ -26,6 +26,7 @@ from raglift.training import (
     check_adapter_reaches_output,
     encode_row,
     find_checkpoint,
+    open_trainer,
     train_adapter,
 )
 
@@ -83,13 +84,14 @@ class FullLogitsTrainer(Trainer):
 def train_losses(kind: type[Trainer], loaded: LoadedModel, config: Config, folder: Path) -> list[float]:
     model = add_adapter(loaded, config.lora, 0)
     arguments = build_arguments(config, 0, folder, loaded.device)
-    trainer = kind(
-        model=model,
-        args=arguments,
-        train_dataset=[encode_row(loaded, row) for row in ROWS],
-        data_collator=RowCollator(loaded.tokenizer.pad_token_id),
-    )
-    trainer.train()
+    rows, pad_token = [encode_row(loaded, row) for row in ROWS], loaded.tokenizer.pad_token_id
+    if kind is AnswerTrainer:
+        with open_trainer(model, rows, pad_token, arguments) as trainer:
+            assert trainer.head is not None, "the fast path"
+            trainer.train()
+    else:
+        trainer = kind(model=model, args=arguments, train_dataset=rows, data_collator=RowCollator(pad_token))
+        trainer.train()
     model.unload()
     return [row["loss"] for row in trainer.state.log_history if "loss" in row]
 

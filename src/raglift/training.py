@@ -6,7 +6,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from transformers.integrations import get_available_reporting_integrations
 from raglift.config import Config, TrainConfig
 from raglift.errors import InputError, RunError
 from raglift.models.adapters import add_adapter, measure_logit_change
+from raglift.models.answer_loss import AnswerHead, replace_head
 from raglift.models.loading import LoadedModel
+from raglift.models.lora import fuse_lora
 from raglift.progress import Meter, say
 from raglift.prompts import TrainingRow
 from raglift.runfolder import RunFolder, append_lines, recover_lines, write_atomically
@@ -68,15 +71,11 @@ def train_adapter(folder: RunFolder, loaded: LoadedModel, config: Config, job: T
     keep_log_until(log, read_step(resume))
     model = add_adapter(loaded, config.lora, seed)
     try:
-        trainer = AnswerTrainer(
-            model=model,
-            args=build_arguments(config, seed, checkpoints, loaded.device),
-            train_dataset=encoded,  # type: ignore[arg-type]
-            data_collator=RowCollator(loaded.tokenizer.pad_token_id),
-            callbacks=[StepReporter(meter, log, f"{tuning} seed {seed}")],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        reporter = StepReporter(meter, log, f"{tuning} seed {seed}")
+        arguments = build_arguments(config, seed, checkpoints, loaded.device)
+        with open_trainer(model, encoded, loaded.tokenizer.pad_token_id, arguments) as trainer:
+            trainer.add_callback(reporter)
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         target = folder.adapter(tuning, seed)
         save_adapter(model, target)
         if measure_logit_change(loaded, model) == 0:
@@ -116,10 +115,15 @@ class RowCollator:
 
 
 class AnswerTrainer(Trainer):
-    """The library's trainer with the LM head computed for the answers' columns alone.
+    """The library's trainer with the loss computed from the answers' columns alone.
 
-    The loss is the same number: prompt positions carry no loss, so their logits are never needed.
+    The loss is the same number: prompt positions carry no loss, so their logits are never needed. With a `head`
+    the model hands on hidden states in place of logits.
     """
+
+    def __init__(self, *, head: AnswerHead | None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.head = head
 
     def compute_loss(
         self,
@@ -141,9 +145,30 @@ class AnswerTrainer(Trainer):
             logits_to_keep=torch.arange(labels.shape[1] - width - 1, labels.shape[1] - 1, device=labels.device),
         )
         learned = targets != IGNORED
-        total = cross_entropy(output.logits[learned].float(), targets[learned], reduction="sum")
+        if self.head is None:
+            total = cross_entropy(output.logits[learned].float(), targets[learned], reduction="sum")
+        else:
+            total = self.head.sum_loss(output.logits[learned], targets[learned])
         loss = total / (num_items_in_batch if num_items_in_batch is not None else learned.sum())
         return (loss, output) if return_outputs else loss
+
+
+@contextmanager
+def open_trainer(
+    model: Any, rows: Sequence[dict[str, list[int]]], pad_token: int, arguments: TrainingArguments
+) -> Iterator[AnswerTrainer]:
+    """A trainer of a model with an adapter on encoded rows; the model is changed for speed while it is open."""
+    probe = torch.tensor([rows[0]["input_ids"]], device=model.device)
+    with replace_head(model.get_base_model(), probe) as head, fuse_lora(model):
+        trainer = AnswerTrainer(
+            model=model,
+            head=head,
+            args=arguments,
+            train_dataset=rows,
+            data_collator=RowCollator(pad_token),
+        )
+        trainer.remove_callback(PrinterCallback)
+        yield trainer
 
 
 class StepReporter(TrainerCallback):
