@@ -186,9 +186,7 @@ def list_end_tokens(loaded: LoadedModel) -> list[int]:
     return sorted(own | {token for token in more if token is not None})
 
 
-def _step(
-    model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: RowCache, positions: torch.Tensor
-) -> torch.Tensor:
+def _step(model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: RowCache, positions: torch.Tensor) -> torch.Tensor:
     logits: torch.Tensor = model(
         input_ids=ids,
         attention_mask=mask,

@@ -1,0 +1,140 @@
+"""The fast path gives what the library gives: LoRA layers, the loss, the cache, packed layers."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from raglift.config import Config, LoraConfig
+from raglift.models import answer_loss, packing
+from raglift.models.adapters import add_adapter
+from raglift.models.answer_loss import AnswerHead, replace_head
+from raglift.models.cache import RoomyLayer, close_gaps
+from raglift.models.loading import LoadedModel, load_model
+from raglift.models.lora import draw_dropped, fuse_lora
+
+
+@pytest.fixture
+def loaded(tiny_model) -> LoadedModel:  # type: ignore[no-untyped-def]
+    return load_model(Config(name="x", model=str(tiny_model), precision="float32"))
+
+
+def give_content(model) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if "lora_B" in name:
+                weights.normal_(0, 0.1)
+
+
+def measure_gradients(model, ids: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:  # type: ignore[no-untyped-def]
+    model.train()
+    logits = model(input_ids=ids, use_cache=False).logits
+    cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
+    gradients = [weights.grad.clone() for weights in model.parameters() if weights.requires_grad]
+    model.zero_grad()
+    return logits.detach(), gradients
+
+
+def test_fused_lora_has_the_librarys_output_and_gradients(loaded: LoadedModel) -> None:
+    model = add_adapter(loaded, LoraConfig(rank=4, dropout=0.0), 0)
+    give_content(model)
+    ids = torch.randint(5, 300, (2, 17), generator=torch.Generator().manual_seed(0))
+    plain = measure_gradients(model, ids)
+    with fuse_lora(model):
+        layer = model.get_base_model().model.layers[0].self_attn.q_proj
+        assert "forward" in vars(layer), "the layer is fused"
+        fused = measure_gradients(model, ids)
+    assert "forward" not in vars(layer)
+    torch.testing.assert_close(fused[0], plain[0], rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(fused[1], plain[1], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_fused_lora_drops_values_at_the_given_rate_and_keeps_the_mean(loaded: LoadedModel) -> None:
+    torch.manual_seed(0)
+    dropped = draw_dropped(torch.empty(1000, 1000), 0.05)
+    assert dropped.float().mean() == pytest.approx(0.05, abs=0.001)
+    assert dropped.float().mean(dim=0).std() == pytest.approx((0.05 * 0.95 / 1000) ** 0.5, rel=0.1)
+    model = add_adapter(loaded, LoraConfig(rank=4, dropout=0.3), 0)
+    give_content(model)
+    layer = model.get_base_model().model.layers[0].self_attn.q_proj
+    x = torch.randn(1, 3, 32)
+    with torch.no_grad(), fuse_lora(model):
+        expected = layer.eval()(x)
+        layer.train()
+        found = torch.stack([layer(x) for _ in range(4000)])
+    spread = found.std(dim=0) / 4000**0.5
+    assert (spread > 0).all(), "dropout is on"
+    assert ((found.mean(dim=0) - expected).abs() < 5 * spread).all()
+
+
+@pytest.mark.parametrize("room", [1 << 25, 40_000])
+def test_loss_from_hidden_states_is_cross_entropy(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_loss, "ROOM", room)
+    torch.manual_seed(0)
+    weight, targets = torch.randn(9000, 24), torch.randint(0, 9000, (11,))
+    hidden = torch.randn(11, 24, requires_grad=True)
+    ours = AnswerHead(weight).sum_loss(hidden, targets)
+    ours.backward()
+    found = hidden.grad.clone()
+    exact = hidden.detach().double().requires_grad_()
+    expected = cross_entropy(exact @ weight.double().T, targets, reduction="sum")
+    expected.backward()
+    assert ours.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert (found - exact.grad).norm() / exact.grad.norm() < 1e-4
+
+
+def test_head_is_put_back_and_left_alone_where_logits_are_scaled(loaded: LoadedModel) -> None:
+    loaded.model.requires_grad_(False)
+    ids = torch.tensor([[5, 6, 7]])
+    plain = loaded.model.get_output_embeddings()
+    with replace_head(loaded.model, ids) as head:
+        assert head is not None
+        assert loaded.model(input_ids=ids).logits.shape[-1] == 32, "hidden states"
+    assert loaded.model.get_output_embeddings() is plain
+    scaled = copy.deepcopy(loaded.model)
+    original = scaled.forward
+
+    def forward(**inputs):  # type: ignore[no-untyped-def]
+        output = original(**inputs)
+        output.logits = output.logits * 3
+        return output
+
+    scaled.forward = forward
+    with replace_head(scaled, ids) as head:
+        assert head is None
+        assert scaled(input_ids=ids).logits.shape[-1] > 32
+
+
+def test_rows_that_go_on_close_the_gaps() -> None:
+    going = torch.tensor([True, False, True, False, False, True])
+    order, places, sources = close_gaps(going)
+    assert sorted(order.tolist()) == [0, 2, 5]
+    layer = RoomyLayer(room=3)
+    prompt = torch.arange(2.0)[:, None, None, None].expand(2, 1, 4, 5).clone()
+    layer.update(prompt, -prompt)
+    layer.batch_select_indices(torch.tensor([0, 0, 0, 1, 1, 1]))
+    step = torch.arange(6.0)[:, None, None, None].expand(6, 1, 1, 5)
+    keys, values = layer.update(step, -step)
+    assert keys.shape == (6, 1, 5, 5)
+    layer.move_rows(places, sources, len(order))
+    keys, values = layer.update(step[:3], -step[:3])
+    assert keys[:, 0, 4, 0].tolist() == order.tolist(), "each row kept its own token"
+    assert keys[:, 0, 0, 0].tolist() == [float(row >= 3) for row in order.tolist()], "and its own prompt"
+    assert torch.equal(keys, -values)
+    assert layer.get_seq_length() == 6
+
+
+def test_packed_copy_shares_the_rest_and_gives_the_same_logits(loaded: LoadedModel) -> None:
+    if not packing.can_pack(torch.eye(2)):
+        pytest.skip("oneDNN is not in this build of torch")
+    packed = packing.pack_copy(loaded.model)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    torch.testing.assert_close(packed(input_ids=ids).logits, loaded.model(input_ids=ids).logits, rtol=1e-4, atol=1e-5)
+    assert packed.get_input_embeddings().weight is loaded.model.get_input_embeddings().weight
+    assert not any(type(layer) is torch.nn.Linear for layer in packed.modules())
+    assert type(loaded.model.get_output_embeddings()) is torch.nn.Linear, "the original is as it was"
