@@ -36,7 +36,7 @@ class LoraProduct(torch.autograd.Function):
     """(rows, in) -> (rows, out), differentiable in x, A (r, in) and B (out, r)."""
 
     @staticmethod
-    def forward(  # noqa: PLR0913 - autograd takes no config object
+    def forward(
         ctx: Any, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, base: FrozenBase, scale: float, dropout: float
     ) -> torch.Tensor:
         dropped = draw_dropped(x, dropout) if dropout > 0 else None
