@@ -33,7 +33,9 @@ class AnswerHead(nn.Module):
 
     def sum_loss(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Sum of the rows' cross-entropies in nats: (rows, width) and (rows,) -> ()."""
-        total: torch.Tensor = SummedCrossEntropy.apply(hidden, targets, self.weight, self.frozen)
+        total: torch.Tensor = SummedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+            hidden, targets, self.weight, self.frozen
+        )
         return total
 
 
@@ -98,7 +100,7 @@ def replace_head(model: Any, probe: torch.Tensor) -> Iterator[AnswerHead | None]
     model.train(was_training)
     try:
         is_same = found.shape == expected.shape and bool((found - expected).norm() <= TOLERANCE * expected.norm())
-        if not is_same:  # soft-capped or scaled logits, say
+        if not is_same:  # soft-capped logits, say
             model.set_output_embeddings(plain)
         yield head if is_same else None
     finally:

@@ -18,6 +18,10 @@ PLAIN_LAYERS = {"full_attention", "sliding_attention"}  # a sliding window is th
 class RoomyLayer(DynamicLayer):
     """Keys and values of one layer: the first `rows` rows and `length` columns of its room are in use."""
 
+    keys: Any  # tensors, None before the first update
+    values: Any
+    is_initialized: bool
+
     def __init__(self, room: int) -> None:
         super().__init__()
         self.room, self.rows, self.length = room, 0, 0

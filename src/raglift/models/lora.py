@@ -45,7 +45,8 @@ class LoraProduct(torch.autograd.Function):
         low = kept @ a.T
         ctx.save_for_backward(kept, low, a, b, dropped)
         ctx.base, ctx.scale = base, scale
-        return base.forward(x).addmm_(low, b.T, alpha=scale)
+        result: torch.Tensor = base.forward(x).addmm_(low, b.T, alpha=scale)
+        return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
@@ -115,7 +116,7 @@ def _multiply(layer: LoraLinear, base: FrozenBase, plain: Any, x: torch.Tensor, 
     (name,) = layer.active_adapters
     dropout = getattr(layer.lora_dropout[name], "p", 0.0)
     rows = x.reshape(-1, x.shape[-1])
-    product = LoraProduct.apply(
+    product: torch.Tensor = LoraProduct.apply(  # type: ignore[no-untyped-call]
         rows, layer.lora_A[name].weight, layer.lora_B[name].weight, base, layer.scaling[name], dropout
     )
     return product.view(*x.shape[:-1], -1)
