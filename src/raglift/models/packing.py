@@ -70,7 +70,7 @@ def can_pack(weight: torch.Tensor) -> bool:
 @cache
 def _can_multiply(precision: torch.dtype) -> bool:
     # Asked by doing it: what this build and this processor can is written nowhere else.
-    if precision not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
+    if precision not in (torch.float32, torch.bfloat16) or not torch._C._has_mkldnn:
         return False
     weight, x = torch.eye(16, dtype=precision), torch.ones(3, 16, dtype=precision)
     try:
