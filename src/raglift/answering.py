@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from raglift.changes import describe_changes
 from raglift.config import Config
-from raglift.datasets import dump_line
 from raglift.engines import Engine
 from raglift.models.completions import TextModel
 from raglift.progress import Meter
 from raglift.prompts import PromptContext, PromptWriter
 from raglift.records import Answer, Arm, Question, Retrieved
-from raglift.runfolder import RunFolder, append_lines, hash_content, recover_lines, write_atomically
+from raglift.runfolder import (
+    RunFolder,
+    append_lines,
+    find_broken_lines,
+    hash_content,
+    recover_lines,
+    seal_line,
+    write_atomically,
+)
 from raglift.shelf import ModelShelf
 
 
@@ -112,6 +120,44 @@ def answer_on_shelf(unit: tuple[ModelShelf, AnsweringJob], meter: Meter) -> list
     return rows
 
 
+def explain_replaced(
+    folder: RunFolder,
+    batches: Sequence[Batch],
+    questions: Sequence[Question],
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+) -> list[str]:
+    """Why answers that the file holds for the same places are made again, a line for each reason.
+
+    `before` and `now` are the named parts (weights, prompt, answer settings) of the last call and of this one.
+    """
+    rows = recover_lines(folder.answers)
+    made = {row.get("key") for row in rows}
+    earlier = {(row.get("arm"), row.get("seed"), row.get("question_id"), row.get("sample")): row for row in rows}
+    asked = {question.id: question.question for question in questions}
+    settings = describe_changes(before, now) or "the weights or the answer settings changed"
+    wordings = describe_changes({"prompt": before.get("prompt")}, {"prompt": now.get("prompt")})
+    reasons: dict[str, list[str]] = {}
+    for answer in (answer for batch in batches for answer in batch.answers if answer.key not in made):
+        old = earlier.get((str(answer.arm), answer.seed, answer.question_id, answer.sample))
+        if old is None:
+            continue
+        prompt = str(old.get("prompt"))
+        if prompt == answer.prompt:
+            reason = settings
+        elif asked[answer.question_id] not in prompt:
+            reason = "the question changed"
+        else:
+            reason = wordings or "the passage in the prompt changed"
+        reasons.setdefault(reason, []).append(answer.question_id)
+    return [f"answer again: {len(ids)} answers to {_list_some(ids)}: {reason}" for reason, ids in reasons.items()]
+
+
+def _list_some(ids: Sequence[str], most: int = 4) -> str:
+    names = list(dict.fromkeys(ids))
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more questions" if len(names) > most else "")
+
+
 def read_answers(folder: RunFolder, batches: Sequence[Batch]) -> list[Answer]:
     """The planned answers that exist, in the plan's order; rows that are no longer planned are left out."""
     rows = {row["key"]: row for row in recover_lines(folder.answers) if "key" in row}
@@ -121,8 +167,9 @@ def read_answers(folder: RunFolder, batches: Sequence[Batch]) -> list[Answer]:
 
 def parse_answer(row: dict[str, object]) -> Answer:
     """An answer from its JSONL row."""
+    known = {field.name for field in dataclasses.fields(Answer)}
     passages = tuple(Retrieved(**passage) for passage in row.get("passages", ()))  # type: ignore[attr-defined]
-    return Answer(**{**row, "passages": passages})  # type: ignore[arg-type]
+    return Answer(**{**{key: row[key] for key in known & row.keys()}, "passages": passages})  # type: ignore[arg-type]
 
 
 def _plan_question(
@@ -195,11 +242,7 @@ def _drop_torn_batches(folder: RunFolder, batches: Sequence[Batch]) -> set[str]:
 def _has_torn_tail(folder: RunFolder) -> bool:
     if not folder.answers.exists():
         return False
-    lines = folder.answers.read_bytes().split(b"\n")
-    try:
-        return bool(lines[-1]) or any(not isinstance(json.loads(line), dict) for line in lines[:-1])
-    except ValueError:
-        return True
+    return not folder.answers.read_bytes().endswith(b"\n") or bool(find_broken_lines(folder.answers))
 
 
 def _sort_answers(folder: RunFolder, batches: Sequence[Batch]) -> None:
@@ -211,4 +254,4 @@ def _sort_answers(folder: RunFolder, batches: Sequence[Batch]) -> None:
 
 def write_rows(folder: RunFolder, rows: Iterable[dict[str, object]]) -> None:
     """Replace the answers file atomically."""
-    write_atomically(folder.answers, "".join(dump_line(row) for row in rows))
+    write_atomically(folder.answers, b"".join(seal_line(row) for row in rows))

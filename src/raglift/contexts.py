@@ -15,7 +15,7 @@ from raglift.retrieval.opening import open_retriever, tune_retriever
 from raglift.retrieval.ranking import Ranking, read_ranking, write_ranking
 from raglift.retrieval.search import IndexRetriever
 from raglift.retrieval.tuned import TunedRetriever
-from raglift.runfolder import RunFolder, hash_content
+from raglift.runfolder import RunFolder, explain_disk_errors, hash_content
 
 RANKED = 10  # passages kept a question: enough for hit@3, MRR and hard negatives
 SEARCHING: tuple[Context, ...] = ("retrieved", "distractor", "irrelevant")
@@ -57,19 +57,24 @@ class ContextResolver:
             texts += [example.question for example in self.experiment.examples]
         retriever = self.open_retriever()
         made_from = hash_content(retriever.identity, texts)
+        parts = {"retriever": retriever.identity, "questions": hash_content(texts)}
+        reason = self.folder.find_damage("rank", made_from, parts)
         known = read_ranking(self.folder.ranking)
-        if known is not None and known.made_from == made_from:
+        if reason is None and known is not None:
             return known
+        if reason not in (None, "not done yet"):
+            say(f"search again: {reason}")
         found = retriever.rank(texts, RANKED)
         rows = {text: tuple(row) for text, row in zip(texts, found, strict=True)}
         ranking = Ranking(made_from, retriever.threshold, rows)
         write_ranking(self.folder.ranking, ranking)
+        self.folder.record_artifact("rank", made_from, [self.folder.ranking], parts)
         return ranking
 
     def open_retriever(self) -> IndexRetriever:
         """The search over this run's index, brought in step with the passages; tuned where it was tuned."""
         settings, folder = self.config.retrieval, self.folder
-        with show_progress("index passages", len(self.experiment.passages)) as bar:
+        with show_progress("index passages", len(self.experiment.passages)) as bar, explain_disk_errors(folder.index):
             retriever = open_retriever(
                 self.experiment.passages,
                 settings,
@@ -77,8 +82,14 @@ class ContextResolver:
                 folder.retriever,
                 bar.follow,
             )
-        for notice in retriever.index.report.list_notices() if retriever.index.report else ():
+        report = retriever.index.report
+        for notice in report.list_notices() if report else ():
             say(notice)
+        noted = folder.read_manifest().get("stages", {})
+        if report is not None and (report.is_change or "index" not in noted):
+            # Its files are written once; only the hint at the newest version is written over.
+            files = [file for file in sorted(folder.index.rglob("*")) if file.is_file() and file.suffix != ".json"]
+            folder.record_artifact("index", retriever.identity, files)
         return retriever
 
     def tune_retriever(self) -> TunedRetriever:

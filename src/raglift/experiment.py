@@ -6,17 +6,19 @@ import importlib.metadata
 import os
 import platform
 import resource
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from raglift.answering import Batch, answer_batches, list_answering_jobs, plan_answers, read_answers
+from raglift.answering import Batch, answer_batches, explain_replaced, list_answering_jobs, plan_answers, read_answers
+from raglift.changes import describe_changes
 from raglift.comparison import (
     check_same_questions,
     check_same_texts,
@@ -56,6 +58,17 @@ PACKAGES = (
     "numpy",
     "scipy",
 )
+# What `run` does about a damaged file, by the stage that wrote it.
+REPAIRS = {
+    "index": "it is built again",
+    "rank": "the search is asked again",
+    "train": "its adapter is trained again",
+    "answer": "what is lost of it is answered again",
+    "grade": "its answers are graded again",
+    "compare": "it is made again",
+    "report": "it is made again",
+    "review": "those lines are left out; a person or a server is asked again",
+}
 
 
 @dataclass
@@ -65,6 +78,7 @@ class Run:
     folder: RunFolder
     experiment: Experiment
     config: Config
+    source: str = ""
     engine: Engine = field(default_factory=LocalEngine)
     _checked: bool = False
 
@@ -102,16 +116,32 @@ def open_run(name_or_folder: str, run_folder: Path | None, overrides: Sequence[s
     check_experiment(experiment, config)
     config = settle_stop(config, experiment)
     folder = RunFolder(run_folder or Path("runs") / config.name)
-    folder.claim(config.name)
     bundled = name_or_folder if not (Path(name_or_folder) / "experiment.yaml").is_file() else str(source.absolute())
-    folder.update_manifest(source=bundled, config=config.model_dump(mode="json"), versions=list_versions())
-    return Run(folder, experiment, config)
+    run = Run(folder, experiment, config, bundled)
+    with folder.hold_lock():
+        claim_folder(run)
+    return run
 
 
-def reopen_run(path: Path, judge_overrides: Sequence[str] = ()) -> Run:
-    """The run that a folder holds, with the config it was started with; InputError when it holds none.
+def claim_folder(run: Run) -> None:
+    """Make the folder this run's and note its settings; what differs from the last call is said. Needs the lock."""
+    run.folder.claim(run.config.name)
+    before, now = run.folder.read_manifest(), run.config.model_dump(mode="json")
+    changes = describe_changes(before.get("config") or {}, now)
+    if changes:
+        say(f"settings changed since the last call: {changes}")
+    versions = list_versions()
+    packages = describe_changes(before.get("versions") or {}, versions)
+    if packages:
+        say(f"packages changed since the last call: {packages}")
+    run.folder.update_manifest(source=run.source, config=now, versions=versions)
+
+
+def reopen_run(path: Path, judge_overrides: Sequence[str] = (), stage: str = "index") -> Run:
+    """The run that a folder holds, with the config it was started with, to do one stage of it.
 
     `judge.key=value` overrides may be laid over it: another judge makes no answer stale.
+    Raises InputError when the folder holds no run, RunError when a file that the stage reads is damaged.
     """
     folder = RunFolder(path)
     manifest = folder.read_manifest()
@@ -124,7 +154,8 @@ def reopen_run(path: Path, judge_overrides: Sequence[str] = ()) -> Run:
     source = find_experiment(manifest["source"])
     experiment = load_experiment(source, config.name)
     check_experiment(experiment, config)
-    return Run(folder, experiment, config)
+    folder.refuse_damage(stage)
+    return Run(folder, experiment, config, manifest["source"])
 
 
 def settle_stop(config: Config, experiment: Experiment) -> Config:
@@ -155,6 +186,11 @@ def run_experiment(run: Run) -> dict[str, Any]:
         ("compare", compare_arms),
         ("report", report_run),
     )
+    claim_folder(run)  # again, for another process may have held the folder since it was opened
+    for damage in run.folder.list_damage():
+        say(f"{damage.file} is damaged ({damage.reason}): {REPAIRS[damage.stage]}")
+        if damage.stage == "index":
+            shutil.rmtree(run.folder.index, ignore_errors=True)
     results = {}
     for name, stage in stages:
         with measure_stage(run, name):
@@ -178,7 +214,7 @@ def train_adapters(run: Run) -> None:
     units = [(run.models, job) for job in jobs]
     for (_, job), names in run.engine.compute("train", train_on_shelf, units, total, run.models.needs()):
         files = [run.folder.path / name for name in names]
-        run.folder.record_artifact(name_training(job.tuning, job.seed), job.made_from, files)
+        run.folder.record_artifact(name_training(job.tuning, job.seed), job.made_from, files, job.parts)
 
 
 def list_training_jobs(run: Run) -> list[TrainingJob]:
@@ -189,17 +225,24 @@ def list_training_jobs(run: Run) -> list[TrainingJob]:
     for tuning in tunings:
         for seed in config.list_seeds():
             rows = list_training_rows(run.contexts, tuning, seed)
+            parts = {
+                "model": run.models.identity,
+                "prompt": config.prompt.model_dump(mode="json"),
+                "lora": config.lora.model_dump(mode="json"),
+                "train": config.train.model_dump(mode="json", exclude={"log_every"}),
+                "training rows": hash_content([[row.question, row.answer, row.passages] for row in rows]),
+            }
             made_from = hash_content(
                 run.models.identity, run.models.prompts.identity, config.lora.model_dump(),
                 config.train.model_dump(exclude={"log_every"}), seed,
                 [[row.question, row.answer, row.passages] for row in rows],
             )  # fmt: skip
-            reason = run.folder.find_damage(name_training(tuning, seed), made_from)
+            reason = run.folder.find_damage(name_training(tuning, seed), made_from, parts)
             if reason is None:
                 continue
             if reason != "not done yet":
                 say(f"train {tuning} seed {seed} again: {reason}")
-            jobs.append(TrainingJob(tuning, seed, tuple(rows), made_from))
+            jobs.append(TrainingJob(tuning, seed, tuple(rows), made_from, parts))
     return jobs
 
 
@@ -211,6 +254,18 @@ def name_training(tuning: str, seed: int) -> str:
 def answer_questions(run: Run) -> None:
     """Make every planned answer that is missing."""
     batches = run.plan()
+    parts = {
+        "weights": {
+            f"{tuning}-seed{seed}": run.models.identify(tuning, seed)
+            for tuning in dict.fromkeys(arm.tuning for arm in run.config.list_arms())
+            for seed in run.config.list_seeds()
+        },
+        "prompt": run.config.prompt.model_dump(mode="json"),
+        "answer": run.config.answer.model_dump(mode="json"),
+    }
+    noted = run.folder.read_manifest().get("stages", {}).get("answer", {})
+    for line in explain_replaced(run.folder, batches, run.experiment.questions, noted.get("parts") or {}, parts):
+        say(line)
     jobs = list_answering_jobs(run.folder, batches)
     if jobs:
         run.check_model()
@@ -218,6 +273,7 @@ def answer_questions(run: Run) -> None:
             answer_batches(run.models, batches, jobs, run.engine)
         finally:
             run.models.note_spending()
+    run.folder.record_artifact("answer", hash_content(parts), [], parts)
 
 
 def grade_answers(run: Run, grader: str | None = None) -> None:
@@ -227,13 +283,23 @@ def grade_answers(run: Run, grader: str | None = None) -> None:
         build = GRADERS[name](run.experiment, run.config, run.folder)
         if name == "judge":
             run.folder.update_manifest(config=run.config.model_dump(mode="json"))
-        grade_run(run.folder, run.experiment, build, read_answers(run.folder, run.plan()))
+        answers = read_answers(run.folder, run.plan())
+        parts = {
+            "rubrics": hash_content([asdict(question) for question in run.experiment.questions]),
+            "answers": hash_content([[answer.key, answer.text] for answer in answers]),
+        }
+        reason = run.folder.find_damage(f"grade:{name}", hash_content(parts), parts)
+        if reason not in (None, "not done yet"):
+            say(f"grade ({name}) again: {reason}")
+        grade_run(run.folder, run.experiment, build, answers)
+        run.folder.record_artifact(f"grade:{name}", hash_content(parts), [run.folder.grades(name)], parts)
 
 
 def compare_arms(run: Run) -> dict[str, Any]:
     """Compare and write `comparison.json`."""
     comparison = read_comparison(run, run.config)
     write_json(run.folder.comparison, comparison)
+    run.folder.record_artifact("compare", "", [run.folder.comparison])
     return comparison
 
 
@@ -241,7 +307,14 @@ def read_comparison(run: Run, config: Config) -> dict[str, Any]:
     """The comparison under a config (another headline, say), not written anywhere."""
     grades = read_grades(run.folder.grades(config.grader))
     ranking = run.contexts.read_ranking()
-    answers = read_answers(run.folder, run.plan())
+    batches = run.plan()
+    answers = read_answers(run.folder, batches)
+    planned = sum(len(batch.answers) for batch in batches)
+    if len(answers) < planned:
+        say(f"{planned - len(answers)} of {planned} planned answers are missing; raglift answer makes them")
+    ungraded = sum(answer.key not in grades for answer in answers)
+    if ungraded:
+        say(f"{ungraded} of {len(answers)} answers have no grade by {config.grader} and count as unscored")
     comparison = compare_run(run.experiment, config, answers, grades, ranking)
     return {**comparison, **weigh_grades(run.folder, answers, run.experiment, config)}
 
@@ -265,7 +338,9 @@ def read_comparison_of_two(run: Run, other: Run, arm: str | None, other_arm: str
 
 def report_run(run: Run) -> list[Path]:
     """Write the report's files."""
-    return write_report(run.folder, run.experiment, run.config)
+    written = write_report(run.folder, run.experiment, run.config)
+    run.folder.record_artifact("report", "", [file for file in written if file.parent == run.folder.path])
+    return written
 
 
 @contextmanager

@@ -6,18 +6,27 @@ import errno
 import hashlib
 import json
 import os
-import socket
+import re
 import tempfile
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from raglift.changes import describe_changes
 from raglift.datasets import dump_line
 from raglift.errors import InputError, RunError
+from raglift.lock import hold_file, read_holder
+
+# In the order in which a run makes them; a stage reads what stands before it.
+STAGES = ("index", "rank", "train", "answer", "grade", "compare", "report")
+# Libraries in other languages report a full or read-only disk as errors of their own, in words.
+DISK_WORDS = {
+    errno.ENOSPC: re.compile(r"no space left|os error 28|errno 28|PytorchStreamWriter failed writing", re.I),
+    errno.EROFS: re.compile(r"read-only file system|os error 30|errno 30", re.I),
+}
+SEAL = re.compile(rb', "check": "([0-9a-f]{16})"}$')
 
 
 def hash_content(*parts: Any) -> str:
@@ -37,14 +46,26 @@ def explain_disk_errors(file: Path) -> Iterator[None]:
     """A full or read-only disk becomes a RunError that says what to do; what was there stays."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except RunError:
+        raise
+    except Exception as error:
+        code = _find_disk_code(error)
+        if code is None:
+            raise
+        if code in (errno.ENOSPC, errno.EDQUOT):
             todo = "free some space and run the same command again: finished work is kept"
-        elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        elif code in (errno.EROFS, errno.EACCES, errno.EPERM):
             todo = "choose a folder that can be written with --run DIR"
         else:
             todo = "mend it and run the same command again: finished work is kept"
-        raise RunError(f"{file}: cannot be written ({error.strerror or error})\n  to do: {todo}") from error
+        raise RunError(f"{file}: cannot be written ({os.strerror(code)})\n  to do: {todo}") from error
+
+
+def _find_disk_code(error: Exception) -> int | None:
+    """The system's number of what went wrong with a disk; None for other errors."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    return next((code for code, words in DISK_WORDS.items() if words.search(str(error))), None)
 
 
 def write_atomically(file: Path, content: str | bytes) -> None:
@@ -71,29 +92,78 @@ def write_json(file: Path, value: Any) -> None:
 
 
 def append_lines(file: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Append JSONL rows in one write and sync them."""
-    data = "".join(dump_line(row) for row in rows).encode()
+    """Append sealed JSONL rows in one write and sync them; a line that a killed process left open is ended first."""
+    data = b"".join(seal_line(row) for row in rows)
     with explain_disk_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("ab") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        with file.open("a+b") as stream:
+            end = stream.seek(0, os.SEEK_END)
+            is_torn = end > 0 and os.pread(stream.fileno(), 1, end - 1) != b"\n"
+            try:
+                stream.write(b"\n" + data if is_torn else data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            except OSError:
+                os.ftruncate(stream.fileno(), end)  # a full disk leaves no half line behind
+                raise
+
+
+def seal_line(row: Mapping[str, Any]) -> bytes:
+    """A JSONL line that ends with a checksum of itself, `"check"`, so that a flipped byte is noticed in its row."""
+    body = dump_line(dict(row)).encode()[:-2]  # without its brace and line end
+    return body + b', "check": "' + _check(body) + b'"}\n'
+
+
+def _check(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest()[:16].encode()
+
+
+def _read_line(line: bytes) -> dict[str, Any] | None:
+    """A row without its seal; None where it is torn or its seal is broken. Rows of other hands have no seal."""
+    seal = SEAL.search(line)
+    if seal is not None:
+        body = line[: seal.start()]
+        if _check(body) != seal.group(1):
+            return None
+        line = body + b"}"
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
 
 
 def recover_lines(file: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSONL file that a killed process may have torn; torn lines are left out."""
+    """The whole lines of a JSONL file; those that a killed process tore or whose bytes changed are left out."""
     if not file.exists():
         return []
-    rows = []
-    for line in file.read_bytes().split(b"\n"):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
+    return [row for line in file.read_bytes().split(b"\n") if (row := _read_line(line)) is not None]
+
+
+def find_broken_lines(file: Path) -> list[int]:
+    """Numbers of the ended lines that are no whole rows. An open last line is no damage: it was being written."""
+    lines = file.read_bytes().split(b"\n")[:-1]
+    return [number for number, line in enumerate(lines, start=1) if line.strip() and _read_line(line) is None]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file of a run folder whose bytes are not those that `stage` wrote."""
+
+    stage: str
+    file: str
+    reason: str
+
+
+def _read_sealed(file: Path) -> dict[str, Any]:
+    """A manifest without its checksum; ValueError where the two disagree."""
+    value = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError("no mapping")
+    checksum = value.pop("checksum", None)
+    if checksum is not None and checksum != hash_content(value):
+        raise ValueError("its checksum differs")
+    return value
 
 
 class RunFolder:
@@ -113,6 +183,8 @@ class RunFolder:
         self.index = path / "index"
         self.retriever = path / "retriever"
         self.ranking = path / "ranking.json"
+        self.lock = path / "lock"
+        self.manifest_copy = path / ".manifest.copy.json"
 
     def adapter(self, tuning: str, seed: int) -> Path:
         return self.path / "adapters" / f"{tuning}-seed{seed}"
@@ -127,37 +199,52 @@ class RunFolder:
         return self.path / f"report.{kind}"
 
     def read_manifest(self) -> dict[str, Any]:
-        """The manifest, {} for a new folder; RunError when it is torn."""
-        try:
-            value = json.loads(self.manifest_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (ValueError, OSError) as error:
+        """The manifest, or its copy where it is torn or damaged; {} for a new folder.
+
+        Raises RunError when neither can be read.
+        """
+        problems = []
+        for file in (self.manifest_file, self.manifest_copy):
+            try:
+                return _read_sealed(file)
+            except FileNotFoundError:
+                continue
+            except (ValueError, OSError, RecursionError) as error:
+                problems.append(f"{file}: cannot be read ({error})")
+        if problems:
             raise RunError(
-                f"{self.manifest_file}: cannot be read ({error})\n"
-                "  to do: move it away and run again; what is finished is recognised by its content"
-            ) from None
-        return value if isinstance(value, dict) else {}
+                "\n".join(problems) + "\n  to do: move the whole folder away, or choose another with --run DIR"
+            )
+        return {}
 
     def update_manifest(self, **values: Any) -> None:
         """Merge top-level values into the manifest."""
-        write_json(self.manifest_file, {**self.read_manifest(), **values})
+        before = self.read_manifest()
+        if any(before.get(key) != value for key, value in values.items()) or not self.manifest_copy.exists():
+            self._write_manifest({**before, **values})
 
-    def record_artifact(self, stage: str, made_from: str, files: Iterable[Path]) -> None:
-        """Note that `stage` finished: what it was made from and its files' checksums."""
+    def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        value = json.loads(json.dumps(manifest, allow_nan=False))
+        sealed = {**value, "checksum": hash_content(value)}
+        write_json(self.manifest_file, sealed)
+        write_json(self.manifest_copy, sealed)
+
+    def record_artifact(
+        self, stage: str, made_from: str, files: Iterable[Path], parts: Mapping[str, Any] | None = None
+    ) -> None:
+        """Note that `stage` finished: what it was made from (a hash, and named parts) and its files' checksums."""
         manifest = self.read_manifest()
-        stages = manifest.setdefault("stages", {})
         checksums = {str(file.relative_to(self.path)): hash_file(file) for file in files}
-        stages[stage] = {"made_from": made_from, "files": checksums}
-        write_json(self.manifest_file, manifest)
+        noted = {"made_from": made_from, "parts": dict(parts or {}), "files": checksums}
+        self._write_manifest({**manifest, "stages": {**manifest.get("stages", {}), stage: noted}})
 
-    def find_damage(self, stage: str, made_from: str) -> str | None:
+    def find_damage(self, stage: str, made_from: str, parts: Mapping[str, Any] | None = None) -> str | None:
         """Why `stage` has to be done (again), or None when its artifact is whole and made from the same things."""
         noted = self.read_manifest().get("stages", {}).get(stage)
         if noted is None:
             return "not done yet"
         if noted["made_from"] != made_from:
-            return "what it is made from has changed"
+            return describe_changes(noted.get("parts") or {}, parts or {}) or "what it is made from has changed"
         for name, checksum in noted["files"].items():
             file = self.path / name
             if not file.exists():
@@ -165,6 +252,37 @@ class RunFolder:
             if hash_file(file) != checksum:
                 return f"{name} is damaged (its checksum differs)"
         return None
+
+    def list_damage(self) -> list[Damage]:
+        """Every finished file whose bytes have changed since, and every line of a log that is no whole row."""
+        found = []
+        recorded = set()
+        for stage, noted in self.read_manifest().get("stages", {}).items():
+            for name, checksum in noted["files"].items():
+                recorded.add(name)
+                if (self.path / name).exists() and hash_file(self.path / name) != checksum:
+                    found.append(Damage(stage.partition(":")[0], name, "its checksum differs"))
+        for file in sorted(self.path.glob("*.jsonl")):
+            broken = [] if file.name in recorded else find_broken_lines(file)
+            if broken:
+                shown = ", ".join(map(str, broken[:5])) + (" …" if len(broken) > 5 else "")
+                found.append(Damage(self._name_stage(file), file.name, f"line {shown} is no whole row"))
+        return found
+
+    def refuse_damage(self, stage: str) -> None:
+        """RunError when a file that `stage` reads is damaged; `raglift run` makes just that again."""
+        before = STAGES[: STAGES.index(stage)]
+        for damage in self.list_damage():
+            if damage.stage in before:
+                holder = read_holder(self.lock)
+                again = f"raglift run {self.read_manifest().get('source')} --run {self.path} makes just that again"
+                if holder:
+                    again = f"wait for process {holder.get('process')}, which works on this run"
+                raise RunError(f"{self.path / damage.file}: damaged ({damage.reason})\n  to do: {again}")
+
+    def _name_stage(self, file: Path) -> str:
+        name = file.name
+        return "answer" if file == self.answers else "train" if name.startswith("training.") else "review"
 
     def claim(self, experiment: str) -> None:
         """Make the folder this experiment's; InputError if it is another's."""
@@ -180,7 +298,7 @@ class RunFolder:
                 "choose another folder with --run DIR",
             )
         if owner is None:
-            strangers = [p.name for p in self.path.iterdir() if not p.name.startswith(".") and p.name != "lock"]
+            strangers = [p.name for p in self.path.iterdir() if not p.name.startswith(".") and p != self.lock]
             if strangers:
                 raise InputError(
                     str(self.path), f"no run folder (it holds {', '.join(sorted(strangers)[:3])})", "an empty folder"
@@ -190,55 +308,8 @@ class RunFolder:
     @contextmanager
     def hold_lock(self) -> Iterator[None]:
         """One process at a time; RunError says who holds it. A lock of a process that is gone is taken over."""
-        lock = self.path / "lock"
-        with explain_disk_errors(lock):
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._take_lock(lock)
-        try:
+        with ExitStack() as held:
+            with explain_disk_errors(self.lock):
+                self.path.mkdir(parents=True, exist_ok=True)
+                held.enter_context(hold_file(self.lock))
             yield
-        finally:
-            lock.unlink(missing_ok=True)
-
-    def _take_lock(self, lock: Path) -> None:
-        mine = json.dumps(
-            {"process": os.getpid(), "host": socket.gethostname(), "started": _process_start(os.getpid())}
-        )
-        for _ in range(3):
-            try:
-                with lock.open("x", encoding="utf-8") as stream:
-                    stream.write(mine)
-                return
-            except FileExistsError:
-                holder = _read_lock(lock)
-                if holder is not None and _is_alive(holder):
-                    raise RunError(
-                        f"{self.path}: process {holder['process']} on {holder['host']} works on this run\n"
-                        "  to do: wait for it, or stop it, or choose another folder with --run DIR"
-                    ) from None
-                lock.unlink(missing_ok=True)
-        raise RunError(f"{lock}: cannot be taken")
-
-
-def _read_lock(lock: Path) -> dict[str, Any] | None:
-    for _ in range(5):  # its writer may be between creating and filling it
-        try:
-            holder = json.loads(lock.read_text(encoding="utf-8"))
-            return holder if isinstance(holder, dict) and "process" in holder else None
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            time.sleep(0.05)
-    return None
-
-
-def _is_alive(holder: dict[str, Any]) -> bool:
-    if holder.get("host") != socket.gethostname():
-        return True  # cannot be seen from here: its owner decides
-    return bool(_process_start(holder["process"]) == holder.get("started"))
-
-
-def _process_start(process: int) -> float | None:
-    try:
-        return float(psutil.Process(process).create_time())
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return None

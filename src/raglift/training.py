@@ -6,9 +6,9 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,19 @@ from raglift.config import Config, TrainConfig
 from raglift.errors import InputError, RunError
 from raglift.models.adapters import add_adapter, measure_logit_change
 from raglift.models.answer_loss import AnswerHead, replace_head
-from raglift.models.loading import LoadedModel
+from raglift.models.loading import LoadedModel, is_out_of_memory, release_memory
 from raglift.models.lora import fuse_lora
 from raglift.progress import Meter, say
 from raglift.prompts import TrainingRow
-from raglift.runfolder import RunFolder, append_lines, recover_lines, write_atomically
+from raglift.runfolder import (
+    RunFolder,
+    append_lines,
+    explain_disk_errors,
+    hash_content,
+    recover_lines,
+    seal_line,
+    write_atomically,
+)
 from raglift.shelf import ModelShelf
 
 CHECKPOINT_SECONDS = 60.0  # a kill loses at most this much training; saving more often costs more than it saves
@@ -35,12 +43,13 @@ IGNORED = -100  # the label that cross-entropy leaves out
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One adapter to train; `made_from` is the hash of all that it depends on."""
+    """One adapter to train; `made_from` is the hash of all that it depends on, `parts` names what that is."""
 
     tuning: str
     seed: int
     rows: tuple[TrainingRow, ...]
     made_from: str
+    parts: Mapping[str, Any] = field(default_factory=dict)
 
     def count_steps(self, settings: TrainConfig) -> int:
         """Optimizer steps."""
@@ -62,28 +71,50 @@ def train_adapter(folder: RunFolder, loaded: LoadedModel, config: Config, job: T
     Returns the files written (adapter and training log). The base model is left without an adapter.
     Raises RunError when the loss stops being a number.
     """
-    tuning, seed, rows = job.tuning, job.seed, job.rows
-    encoded = [encode_row(loaded, row) for row in rows]
+    name = f"{job.tuning} seed {job.seed}"
     # Named by what it is made from: a checkpoint of other rows or settings is never resumed.
-    checkpoints = folder.path / "checkpoints" / f"{tuning}-seed{seed}-{job.made_from[:8]}"
-    resume = find_checkpoint(checkpoints)
-    log = folder.training_log(tuning, seed)
-    keep_log_until(log, read_step(resume))
-    model = add_adapter(loaded, config.lora, seed)
+    checkpoints = folder.path / "checkpoints" / f"{job.tuning}-seed{job.seed}-{job.made_from[:8]}"
+    log, target = folder.training_log(job.tuning, job.seed), folder.adapter(job.tuning, job.seed)
+    reporter = StepReporter(meter, log, name, 2 * math.log(len(loaded.tokenizer)))
+    encoded = [encode_row(loaded, row) for row in job.rows]
+    model = add_adapter(loaded, config.lora, job.seed)
+    smaller: Config | None = None
     try:
-        reporter = StepReporter(meter, log, f"{tuning} seed {seed}")
-        arguments = build_arguments(config, seed, checkpoints, loaded.device)
-        with open_trainer(model, encoded, loaded.tokenizer.pad_token_id, arguments) as trainer:
-            trainer.add_callback(reporter)
-            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        target = folder.adapter(tuning, seed)
-        save_adapter(model, target)
+        with explain_disk_errors(target):
+            fit_adapter(model, loaded, build_arguments(config, job.seed, checkpoints, loaded.device), encoded, reporter)
+            save_adapter(model, target)
         if measure_logit_change(loaded, model) == 0:
-            say(f"warning: the adapter of {tuning} does not change the model's output; its arms will equal the base's")
+            say(f"warning: the adapter of {job.tuning} does not change the model's output; its arms equal the base's")
+    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        smaller = halve_batch(config)
     finally:
         model.unload()
     shutil.rmtree(checkpoints, ignore_errors=True)
+    if smaller is not None:
+        release_memory()
+        meter.advance(-reporter.counted)
+        say(f"out of memory: train {name} again with {describe_batch(smaller)}")
+        job = replace(job, made_from=hash_content(job.made_from, "smaller batch"))
+        return train_adapter(folder, loaded, smaller, job, meter)
     return [*sorted(file for file in target.iterdir() if file.name != "README.md"), log]
+
+
+def fit_adapter(
+    model: Any,
+    loaded: LoadedModel,
+    arguments: TrainingArguments,
+    rows: Sequence[dict[str, list[int]]],
+    reporter: StepReporter,
+) -> None:
+    """Train the adapter on a model in place, from its last whole checkpoint where there is one."""
+    resume = find_checkpoint(Path(str(arguments.output_dir)))
+    keep_log_until(reporter.log, read_step(resume))
+    with open_trainer(model, rows, loaded.tokenizer.pad_token_id, arguments) as trainer:
+        trainer.add_callback(reporter)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        check_weights(model, trainer.state.global_step)
 
 
 def encode_row(loaded: LoadedModel, row: TrainingRow) -> dict[str, list[int]]:
@@ -172,19 +203,25 @@ def open_trainer(
 
 
 class StepReporter(TrainerCallback):
-    """Reports steps, logs a line per logging step, asks for checkpoints by the clock, stops on NaN."""
+    """Reports steps, logs a line per logging step, asks for checkpoints by the clock, stops on NaN.
 
-    def __init__(self, meter: Meter, log: Path, note: str) -> None:
-        self.meter, self.log, self.note = meter, log, note
+    `highest` is the loss from which training counts as exploded; `counted` are the steps told to the meter.
+    """
+
+    def __init__(self, meter: Meter, log: Path, note: str, highest: float = math.inf) -> None:
+        self.meter, self.log, self.note, self.highest, self.counted = meter, log, note, highest, 0
         self.saved = self.started = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         if state.global_step:
             self.meter.skip(state.global_step)
+            self.counted += state.global_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         self.meter.advance(1, self.note)
+        self.counted += 1
         if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+            check_weights(more["model"], state.global_step)  # what is no number is never kept
             control.should_save = True
             self.saved = time.monotonic()
 
@@ -192,12 +229,8 @@ class StepReporter(TrainerCallback):
         if not logs or "loss" not in logs:
             return
         loss = float(logs["loss"])
-        if not math.isfinite(loss):
-            raise RunError(
-                f"the training loss is {loss} at step {state.global_step}\n"
-                "  to do: lower train.learning_rate (for example --set train.learning_rate=1e-4) and run again; "
-                "finished adapters are kept"
-            )
+        if not loss < self.highest:  # NaN is not below anything
+            raise explain_divergence(f"the training loss is {loss:.4g}", state.global_step)
         row = {
             "step": state.global_step,
             "epoch": round(float(logs.get("epoch", 0)), 4),
@@ -207,6 +240,43 @@ class StepReporter(TrainerCallback):
             "seconds": round(time.monotonic() - self.started, 3),
         }
         append_lines(self.log, [row])
+
+
+def explain_divergence(found: str, step: int) -> RunError:
+    """What to try when training leaves the numbers."""
+    return RunError(
+        f"{found} at step {step}\n"
+        "  to do: lower train.learning_rate (for example --set train.learning_rate=1e-4), set train.warmup_steps, or "
+        "lower train.max_gradient_norm, and run again; finished adapters and the last good checkpoint are kept"
+    )
+
+
+def check_weights(model: Any, step: int) -> None:
+    """RunError when a trained weight is not a number: the loss is only looked at every few steps."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    if not all(bool(torch.isfinite(weight).all()) for weight in weights):
+        raise explain_divergence("the adapter's weights are no numbers", step)
+
+
+def halve_batch(config: Config) -> Config:
+    """The same effective batch in smaller pieces; RunError when a single row does not fit."""
+    settings = config.train
+    if settings.batch_size == 1:
+        raise RunError(
+            "out of memory while training on a single row\n"
+            "  to do: lower lora.rank, shorten the longest rows of train.jsonl, or use a machine with more memory; "
+            "finished adapters are kept"
+        )
+    pieces = next(n for n in range(2, settings.batch_size + 1) if settings.batch_size % n == 0)
+    train = settings.model_copy(
+        update={"batch_size": settings.batch_size // pieces, "accumulation": settings.accumulation * pieces}
+    )
+    return config.model_copy(update={"train": train})
+
+
+def describe_batch(config: Config) -> str:
+    """The two settings whose product is the rows of a step."""
+    return f"train.batch_size={config.train.batch_size}, train.accumulation={config.train.accumulation}"
 
 
 def build_arguments(config: Config, seed: int, checkpoints: Path, device: torch.device) -> TrainingArguments:
@@ -266,7 +336,7 @@ def read_step(checkpoint: Path | None) -> int:
 def keep_log_until(log: Path, step: int) -> None:
     """Drop the lines of steps that will be trained again."""
     rows = [row for row in recover_lines(log) if row.get("step", 0) <= step]
-    write_atomically(log, "".join(json.dumps(row) + "\n" for row in rows))
+    write_atomically(log, b"".join(seal_line(row) for row in rows))
 
 
 def check_adapter_reaches_output(loaded: LoadedModel, config: Config) -> None:

@@ -36,7 +36,7 @@ def ask(
 
     if question is None and as_json:
         raise InputError("ask --json", "no question", 'raglift ask RUN_DIR "a question" --json')
-    opened = reopen_run(run_dir)
+    opened = reopen_run(run_dir, stage="answer")
     asker = Asker(opened.experiment, opened.config, opened.contexts, opened.models)
     dialogue = Dialogue(asker, asker.choose_arm(arm), compare, k)
     if question is None:
@@ -69,5 +69,5 @@ def serve(
     from raglift.serve.server import ServerOptions, serve_run
 
     options = ServerOptions(host, port, api_key_env, rate, queue)
-    opened = reopen_run(run_dir)
+    opened = reopen_run(run_dir, stage="answer")
     serve_run(Asker(opened.experiment, opened.config, opened.contexts, opened.models), opened.folder, options)

@@ -75,7 +75,7 @@ def explain_grades(
     from raglift.grading.rubric import RubricGrader
 
     if run_dir is not None:
-        opened = reopen_run(run_dir)
+        opened = reopen_run(run_dir, stage="grade")
         asked, passages = opened.experiment.questions, opened.experiment.passages
         given = read_answers(opened.folder, opened.plan())
         found = explain_answers(given, asked, RubricGrader(passages), question)
@@ -98,7 +98,7 @@ def grade_run_folder(run_dir: Path, grader: str | None, overrides: list[str]) ->
     if grader is not None and grader not in GRADERS:
         fix = f"raglift review {run_dir}: people grade there" if grader == "human" else suggest_name(grader, GRADERS)
         raise InputError(f"--grader {grader}", "no such grader", " or ".join(GRADERS), fix)
-    opened = run_stage(run_dir, lambda run: grade_answers(run, grader), overrides)
+    opened = run_stage(run_dir, "grade", lambda run: grade_answers(run, grader), overrides)
     typer.echo(f"grades: {opened.folder.grades(grader or opened.config.grader)}")
 
 

@@ -31,11 +31,11 @@ OVERRIDES = Annotated[
 ARMS = Annotated[str | None, typer.Option(help="Arms to run, comma separated, or 'all' for the 3 × 6 grid.")]
 
 
-def run_stage(run_dir: Path, stage: Any, judge_overrides: Sequence[str] = ()) -> Run:
-    """Reopen a run and do one stage under its lock."""
+def run_stage(run_dir: Path, name: str, stage: Any, judge_overrides: Sequence[str] = ()) -> Run:
+    """Reopen a run and do one stage, by its name and function, under its lock."""
     from raglift.experiment import reopen_run
 
-    opened = reopen_run(run_dir, judge_overrides)
+    opened = reopen_run(run_dir, judge_overrides, name)
     with opened.folder.hold_lock():
         stage(opened)
     return opened

@@ -86,7 +86,7 @@ def index(run_dir: RUN_DIR) -> None:
     """Build or refresh the passage index of a run. Example: raglift index runs/ml-qa-ko"""
     from raglift.experiment import index_passages
 
-    run_stage(run_dir, index_passages)
+    run_stage(run_dir, "index", index_passages)
     typer.echo(f"index: {run_dir / 'index'}")
 
 
@@ -95,7 +95,7 @@ def train(run_dir: RUN_DIR) -> None:
     """Train the adapters that are missing. Example: raglift train runs/ml-qa-ko"""
     from raglift.experiment import train_adapters
 
-    run_stage(run_dir, train_adapters)
+    run_stage(run_dir, "train", train_adapters)
     typer.echo(f"adapters: {run_dir / 'adapters'}")
 
 
@@ -104,7 +104,7 @@ def answer(run_dir: RUN_DIR) -> None:
     """Make the answers that are missing. Example: raglift answer runs/ml-qa-ko"""
     from raglift.experiment import answer_questions
 
-    run_stage(run_dir, answer_questions)
+    run_stage(run_dir, "answer", answer_questions)
     typer.echo(f"answers: {run_dir / 'answers.jsonl'}")
 
 
@@ -151,12 +151,13 @@ def compare_run_folders(
     """The run's own comparison, another pair of its arms, or an arm of two runs; and the report's language."""
     from raglift.experiment import compare_arms, read_comparison, read_comparison_of_two, reopen_run
 
-    opened = reopen_run(run_dir)
+    opened = reopen_run(run_dir, stage="compare")
     language = opened.config.report.language
     if other_run is not None:
-        return read_comparison_of_two(opened, reopen_run(other_run), a, b), language
+        return read_comparison_of_two(opened, reopen_run(other_run, stage="compare"), a, b), language
     if a is None and b is None:
-        return compare_arms(opened), language
+        with opened.folder.hold_lock():
+            return compare_arms(opened), language
     pair = {key: value for key, value in (("a", a), ("b", b)) if value is not None}
     compared = opened.config.compare.model_copy(update=pair)
     return read_comparison(opened, opened.config.model_copy(update={"compare": compared})), language
@@ -167,5 +168,5 @@ def report(run_dir: RUN_DIR) -> None:
     """Write the report of a compared run. Example: raglift report runs/ml-qa-ko"""
     from raglift.experiment import report_run
 
-    opened = run_stage(run_dir, report_run)
+    opened = run_stage(run_dir, "report", report_run)
     typer.echo(f"report: {opened.folder.report('html')}")

@@ -47,6 +47,7 @@ def read_run(path: Path) -> ReviewedRun:
         fix = "raglift run EXPERIMENT --run DIR"
         raise InputError(str(path), "no run folder", "a folder that `raglift run` made", fix)
     config = validate_config(manifest["config"], f"{folder.manifest_file}: config")
+    folder.refuse_damage("compare")
     return ReviewedRun(folder, load_experiment(find_experiment(manifest["source"]), config.name), config)
 
 

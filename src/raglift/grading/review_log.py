@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from raglift.datasets import dump_line
 from raglift.records import Verdict
-from raglift.runfolder import explain_disk_errors, recover_lines
+from raglift.runfolder import explain_disk_errors, recover_lines, seal_line
 
 Row = dict[str, Any]
 
@@ -55,7 +54,7 @@ class ReviewLog:
 
     def append(self, rows: Sequence[Row]) -> None:
         """Append and sync; RunError when the disk refuses, and then none of the rows is left behind."""
-        data = "".join(dump_line(row) for row in rows).encode()
+        data = b"".join(seal_line(row) for row in rows)
         with explain_disk_errors(self.file):
             is_new = not self.file.exists()
             with self.file.open("a+b", buffering=0) as stream:

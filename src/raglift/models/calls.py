@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import defaultdict
 from dataclasses import asdict, dataclass, fields
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from raglift.config import ServerConfig
-from raglift.runfolder import append_lines, explain_disk_errors, recover_lines
+from raglift.runfolder import append_lines, recover_lines
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,6 @@ class CallLog:
         self._replies: dict[tuple[str, int], list[Call]] = defaultdict(list)
         self._lock = threading.Lock()
         self._reserved = 0
-        _close_torn_line(file)
         known = {field.name for field in fields(Call)}
         for row in recover_lines(file):
             if {"request", "number", "code", "raw"} <= row.keys():
@@ -129,13 +127,3 @@ def format_spending(spending: Spending, settings: ServerConfig) -> str:
         f"{spending.calls} calls{failed}, {spending.prompt_tokens:,} + {spending.reply_tokens:,} tokens, "
         f"{spending.seconds:.1f} s of waiting{cost}"
     )
-
-
-def _close_torn_line(file: Path) -> None:
-    """End a line that a killed process left open, or the next call would be lost with it."""
-    if not file.exists() or file.stat().st_size == 0:
-        return
-    with explain_disk_errors(file), file.open("r+b") as stream:
-        stream.seek(-1, os.SEEK_END)
-        if stream.read(1) != b"\n":
-            stream.write(b"\n")

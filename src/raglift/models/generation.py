@@ -20,9 +20,10 @@ from raglift.config import AnswerConfig
 from raglift.errors import RunError
 from raglift.models.cache import RowCache
 from raglift.models.completions import Completion, TokenWatch
-from raglift.models.loading import LoadedModel
+from raglift.models.loading import LoadedModel, is_out_of_memory, release_memory
 from raglift.models.packing import pack_copy
 from raglift.models.streaming import TextStream
+from raglift.progress import say
 
 
 class LocalModel:
@@ -46,17 +47,17 @@ class LocalModel:
         """Complete in one batch; on out-of-memory in two halves, whose noise stays what it was."""
         try:
             return _complete_batch(self.loaded, prompts, noise, decoding, watch)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
             if len(prompts) == 1:
                 raise RunError(
                     "out of memory while answering a single question\n"
                     "  to do: lower answer.samples or answer.max_new_tokens, or use a machine with more memory"
                 ) from error
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_memory()
         half = len(prompts) // 2
+        say(f"out of memory: {len(prompts)} questions at once are too many, going on with {half}")
         rows = sum(map(len, noise[:half]))
         later: TokenWatch | None = watch and (lambda row, step, token: watch(row + rows, step, token))
         return self.complete_prompts(prompts[:half], noise[:half], decoding, watch) + self.complete_prompts(
@@ -198,8 +199,3 @@ def _step(model: Any, ids: torch.Tensor, mask: torch.Tensor, cache: RowCache, po
         logits_to_keep=torch.tensor([ids.shape[1] - 1], device=ids.device),
     ).logits
     return logits[:, -1]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text

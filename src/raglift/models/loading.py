@@ -128,6 +128,19 @@ def identify_model(name: str, folder: Path, precision: torch.dtype) -> str:
     return hash_content(traces)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a library ran out of the processor's or the GPU's memory."""
+    text = str(error).lower()
+    named = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return named or "can't allocate memory" in text or "out of memory" in text
+
+
+def release_memory() -> None:
+    """Give back what the GPU's allocator holds without using it."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def _hash_samples(file: Path, pieces: int = 64, length: int = 65536) -> str:
     # Reading every byte of a large model at each start costs more than it tells: 64 pieces spread over it do.
     size = file.stat().st_size

@@ -153,11 +153,18 @@ def gather_content(folder: RunFolder, experiment: Experiment, config: Config) ->
         failures=tuple(_count_failures(arm, questions) for arm in arms),
         training=tuple(_read_training(folder.path)),
         settings=hide_settings(clean_values(config.model_dump(mode="json"))),
-        manifest=hide_settings(clean_values(folder.read_manifest())),
+        manifest=hide_settings(clean_values(read_settled_manifest(folder))),
         hashes=hash_data(experiment),
         trust=gather_trust(comparison, locate_agreement(folder)),
         model_is_local=is_local(config.model),
     )
+
+
+def read_settled_manifest(folder: RunFolder) -> dict[str, Any]:
+    """The manifest without the checksums of the index, whose files are named by chance, and of the report itself."""
+    manifest = folder.read_manifest()
+    stages = manifest.get("stages") or {}
+    return {**manifest, "stages": {name: stages[name] for name in sorted(stages) if name not in ("index", "report")}}
 
 
 def read_comparison(file: Path) -> dict[str, Any]:

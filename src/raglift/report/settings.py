@@ -70,6 +70,6 @@ def _list_spending(server: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _list_checksums(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for stage in (manifest.get("stages") or {}).values():
-        for name, checksum in ((stage or {}).get("files") or {}).items():
-            yield str(name), str(checksum)
+    for _, stage in sorted((manifest.get("stages") or {}).items()):
+        for file, checksum in ((stage or {}).get("files") or {}).items():
+            yield str(file), str(checksum)

@@ -48,9 +48,18 @@ class BuildReport:
     windowed: tuple[str, ...]
     duplicates: tuple[tuple[str, ...], ...]
 
+    @property
+    def is_change(self) -> bool:
+        """Whether anything was written."""
+        return bool(self.embedded or self.removed)
+
     def list_notices(self) -> list[str]:
         """What a user should be told, one sentence each."""
         notices = []
+        if self.kept and self.is_change:
+            notices.append(
+                f"passages changed: {self.embedded} new or altered, {self.removed} removed, {self.kept} kept"
+            )
         if self.rebuilt_because:
             notices.append(f"index built anew: {self.rebuilt_because}")
         if self.windowed:
