@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, Trainer
+from transformers import Trainer
 
+from raglift.benchmarks.training import build_plain_trainer
 from raglift.config import Config, LoraConfig, TrainConfig
 from raglift.errors import InputError, RunError
 from raglift.models.adapters import add_adapter
@@ -106,48 +106,14 @@ def test_ten_steps_equal_full_logits_cross_entropy(loaded: LoadedModel, tiny_mod
 
 
 def test_ten_steps_equal_trl(loaded: LoadedModel, tiny_model: Path, tmp_path: Path) -> None:
-    from datasets import Dataset
-    from peft import LoraConfig as PeftConfig
-    from transformers import set_seed
-    from trl import SFTConfig, SFTTrainer
-
     config = make_config(tiny_model, epochs=5)
     ours = train_losses(AnswerTrainer, loaded, config, tmp_path / "ours")
-    encoded = [encode_row(loaded, row) for row in ROWS]
-    rows = [{"input_ids": r["input_ids"], "labels": r["labels"]} for r in encoded]
-    arguments = build_arguments(config, 0, tmp_path / "trl", loaded.device).to_dict()
-    keep = [
-        "learning_rate",
-        "lr_scheduler_type",
-        "per_device_train_batch_size",
-        "num_train_epochs",
-        "max_grad_norm",
-        "optim",
-        "seed",
-        "data_seed",
-        "logging_steps",
-        "save_strategy",
-        "report_to",
-        "disable_tqdm",
-        "use_cpu",
-        "weight_decay",
-    ]
-    set_seed(0)
-    trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32),
-        args=SFTConfig(
-            output_dir=str(tmp_path / "trl"), max_length=None, bf16=False, **{k: arguments[k] for k in keep}
-        ),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=loaded.tokenizer,
-        peft_config=PeftConfig(
-            r=4, lora_alpha=16, lora_dropout=0.0, init_lora_weights="gaussian",
-            target_modules=list(config.lora.targets), task_type="CAUSAL_LM",
-        ),
-    )  # fmt: skip
+    model = add_adapter(loaded, config.lora, 0)
+    rows = [encode_row(loaded, row) for row in ROWS]
+    trainer = build_plain_trainer(model, loaded, config, rows, tmp_path / "trl")
     trainer.train()
     theirs = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    assert ours == pytest.approx(theirs, abs=2e-2)
+    assert ours == pytest.approx(theirs, abs=1e-4)
 
 
 def test_resumed_training_gives_the_undisturbed_adapter(

@@ -1,0 +1,1 @@
+"""This package beside the plain library way, in one run."""
