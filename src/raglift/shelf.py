@@ -48,11 +48,11 @@ class ModelShelf:
         self.folder, self.config, self.copies = folder, config, copies
         self._tuned: OrderedDict[tuple[str, int], LocalModel] = OrderedDict()
 
-    def __reduce__(self) -> tuple[Callable[..., ModelShelf], tuple[str, Config, str]]:
+    def __reduce__(self) -> tuple[Callable[..., ModelShelf], tuple[str, str, str]]:
         config = self.config
         if Path(config.model).exists():  # another process may work in another folder
             config = config.model_copy(update={"model": str(Path(config.model).absolute())})
-        return open_shelf, (str(self.folder.path.absolute()), config, self.identity)
+        return open_shelf, (str(self.folder.path.absolute()), config.model_dump_json(), self.identity)
 
     @cached_property
     def identity(self) -> str:
@@ -219,8 +219,9 @@ def create_shelf(folder: RunFolder, config: Config) -> ModelShelf:
 
 
 @lru_cache(maxsize=1)
-def open_shelf(folder: str, config: Config, identity: str) -> ModelShelf:
+def open_shelf(folder: str, settings: str, identity: str) -> ModelShelf:
     """The shelf of this process for another's; InputError where the two would not mean the same."""
+    config = Config.model_validate_json(settings)
     run = RunFolder(Path(folder))
     node = socket.gethostname()
     if not run.manifest_file.exists():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,16 +30,37 @@ OVERRIDES = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: --set train.epochs=5")
 ]
 ARMS = Annotated[str | None, typer.Option(help="Arms to run, comma separated, or 'all' for the 3 × 6 grid.")]
+ENGINE = Annotated[str, typer.Option(help="Where training and answering run: local, or ray for a cluster.")]
+ADDRESS = Annotated[str | None, typer.Option(help="A Ray cluster's address [default: one on this machine alone].")]
 
 
-def run_stage(run_dir: Path, name: str, stage: Any, judge_overrides: Sequence[str] = ()) -> Run:
+def run_stage(
+    run_dir: Path,
+    name: str,
+    stage: Any,
+    judge_overrides: Sequence[str] = (),
+    engine: str = "local",
+    address: str | None = None,
+) -> Run:
     """Reopen a run and do one stage, by its name and function, under its lock."""
     from raglift.experiment import reopen_run
 
     opened = reopen_run(run_dir, judge_overrides, name)
-    with opened.folder.hold_lock():
+    with opened.folder.hold_lock(), use_engine(opened, engine, address):
         stage(opened)
     return opened
+
+
+@contextmanager
+def use_engine(run: Run, name: str, address: str | None) -> Iterator[None]:
+    """Give a run its engine, and close it afterwards."""
+    from raglift.engines import open_engine
+
+    run.engine = open_engine(name, address)
+    try:
+        yield
+    finally:
+        run.engine.close()
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raglift.cli.options import ARMS, AS_JSON, EXPERIMENT, OVERRIDES, RUN_DIR, app, print_json, run_stage
+from raglift.cli.options import (
+    ADDRESS,
+    ARMS,
+    AS_JSON,
+    ENGINE,
+    EXPERIMENT,
+    OVERRIDES,
+    RUN_DIR,
+    app,
+    print_json,
+    run_stage,
+    use_engine,
+)
 from raglift.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,12 +27,14 @@ if TYPE_CHECKING:
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913, PLR0917 - options, not parameters
     experiment: EXPERIMENT,
     run_dir: Annotated[Path | None, typer.Option("--run", help="Run folder [default: runs/<experiment>/].")] = None,
     arms: ARMS = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Training seeds.")] = None,
     overrides: OVERRIDES = None,
+    engine: ENGINE = "local",
+    address: ADDRESS = None,
     as_json: AS_JSON = False,
 ) -> None:
     """Run a whole experiment; a second call resumes and does only what is missing.
@@ -30,12 +44,14 @@ def run(
       raglift run ml-qa-ko
 
       raglift run my-experiment --arms sft.none,rag-sft.oracle --set train.epochs=10
+
+      raglift run my-experiment --run /shared/my-run --seeds 5 --engine ray --address head:6379
     """
     from raglift.experiment import open_run, run_experiment
     from raglift.report.summary import print_summary
 
     opened = open_run(experiment, run_dir, overrides or [], arms=arms, seeds=seeds)
-    with opened.folder.hold_lock():
+    with opened.folder.hold_lock(), use_engine(opened, engine, address):
         comparison = run_experiment(opened)
     if as_json:
         print_json(comparison)
@@ -91,20 +107,20 @@ def index(run_dir: RUN_DIR) -> None:
 
 
 @app.command()
-def train(run_dir: RUN_DIR) -> None:
+def train(run_dir: RUN_DIR, engine: ENGINE = "local", address: ADDRESS = None) -> None:
     """Train the adapters that are missing. Example: raglift train runs/ml-qa-ko"""
     from raglift.experiment import train_adapters
 
-    run_stage(run_dir, "train", train_adapters)
+    run_stage(run_dir, "train", train_adapters, engine=engine, address=address)
     typer.echo(f"adapters: {run_dir / 'adapters'}")
 
 
 @app.command()
-def answer(run_dir: RUN_DIR) -> None:
+def answer(run_dir: RUN_DIR, engine: ENGINE = "local", address: ADDRESS = None) -> None:
     """Make the answers that are missing. Example: raglift answer runs/ml-qa-ko"""
     from raglift.experiment import answer_questions
 
-    run_stage(run_dir, "answer", answer_questions)
+    run_stage(run_dir, "answer", answer_questions, engine=engine, address=address)
     typer.echo(f"answers: {run_dir / 'answers.jsonl'}")
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at import: nothing is reported to anybody
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the behaviour that Ray announces as its next
@@ -100,6 +103,10 @@ class RayEngine:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
         self._calls = 0
+        self._nodes = len(list_nodes())
+        # Ray prints what its own processes log, at any time and to standard output, which is for results alone.
+        self._silence = ExitStack()
+        self._silence.enter_context(redirect_stdout(self._silence.enter_context(open_nowhere())))
         say(f"ray: {describe_cluster()}, in {time.monotonic() - started:.1f} s")
 
     def compute(
@@ -110,39 +117,49 @@ class RayEngine:
         total: int,
         needs: Needs,
     ) -> Iterator[tuple[Unit, Result]]:
-        """See `Engine`. Raises RunError for a unit that outlived no retry, and what the work itself raised."""
+        """See `Engine`. Raises RunError for a unit whose worker was lost too often, and what the work itself raised."""
         self._calls += 1
-        gpus = int(needs.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0)
         check_fit(needs.threads)
+        gpus = int(needs.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0)
         task = ray.remote(compute_unit).options(num_cpus=needs.threads, num_gpus=gpus, max_retries=RETRIES)
-        waiting: dict[Any, int] = {}
-        finished: dict[int, int] = {}
-        following = 0
+        queue = deque(enumerate(units))
+        waiting: dict[Any, int] = {}  # what was given out -> its unit's number
+        finished: dict[int, int] = {}  # unit number -> its steps
+        looked = -REFRESH_SECONDS
+        room = 0
         with show_progress(description, total) as bar:
             try:
-                while following < len(units) or waiting:
-                    room = QUEUED_PER_SLOT * count_slots(needs.threads, gpus)
-                    while following < len(units) and len(waiting) < room:
-                        meter = RemoteMeter(self._board, (self._calls, following))
-                        waiting[task.remote(work, units[following], needs.threads, meter)] = following
-                        following += 1
-                    done, _ = ray.wait(list(waiting), timeout=REFRESH_SECONDS)
-                    for reference in done:
+                while queue or waiting:
+                    if time.monotonic() - looked > REFRESH_SECONDS:
+                        looked = time.monotonic()
+                        room = QUEUED_PER_SLOT * count_slots(needs.threads, gpus)
+                        running, note = self._look_around(waiting.values())
+                        bar.follow(sum(finished.values()) + running, total, note)
+                    while queue and len(waiting) < room:
+                        number, unit = queue.popleft()
+                        meter = RemoteMeter(self._board, (self._calls, number))
+                        waiting[task.remote(work, unit, needs.threads, meter)] = number
+                    for reference in ray.wait(list(waiting), timeout=REFRESH_SECONDS)[0]:
                         number = waiting.pop(reference)
                         result, finished[number] = fetch(reference, description)
                         yield units[number], result
-                    running, note = self._read_board(waiting.values())
-                    bar.follow(sum(finished.values()) + running, total, note)
+                bar.follow(sum(finished.values()), total)
             finally:
+                self._look_around([])
                 for reference in waiting:
                     ray.cancel(reference, force=True)
 
     def close(self) -> None:
         """Leave the cluster; end it where it was started here."""
         ray.shutdown()
+        self._silence.close()
 
-    def _read_board(self, numbers: Any) -> tuple[int, str]:
-        """Steps of these unfinished units and what they are; says what the workers said."""
+    def _look_around(self, numbers: Iterable[int]) -> tuple[int, str]:
+        """Steps of these unfinished units and what they are; says what workers said and when nodes come or go."""
+        nodes = len(list_nodes())
+        if nodes < self._nodes:
+            say(f"ray: {self._nodes - nodes} of {self._nodes} nodes lost; what they were computing is computed again")
+        self._nodes = nodes
         steps, lines = ray.get(self._board.read.remote(self._calls))
         for line in lines:
             say(line)
@@ -150,11 +167,21 @@ class RayEngine:
         return sum(done for done, _ in states), ", ".join(note for _, note in states[:3] if note)
 
 
+def open_nowhere() -> TextIO:
+    """A stream whose text is gone."""
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
 def fetch(reference: Any, description: str) -> Any:
     """A task's result; the work's own error as it was raised, a lost task as RunError."""
     try:
         return ray.get(reference)
     except RayTaskError as error:
+        if isinstance(error.cause, RayError):
+            raise RunError(
+                f"{description}: a worker cannot begin ({str(error.cause).strip().splitlines()[0][:200]})\n"
+                "  to do: install the same raglift on every node, or set PYTHONPATH there"
+            ) from None
         raise error.cause from None
     except RayError as error:
         raise RunError(

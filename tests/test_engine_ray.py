@@ -1,0 +1,144 @@
+"""The Ray engine: the same answers as the local one on a cluster of several nodes, one of them killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from raglift.engines import Needs, open_engine
+from raglift.errors import InputError, RunError
+from raglift.experiment import open_run, run_experiment
+from raglift.progress import Meter, say
+from raglift.runfolder import recover_lines
+
+ray = pytest.importorskip("ray", reason="the extra raglift[ray] is not installed")
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A real cluster of node processes on this machine; each node computes one unit at a time."""
+    from ray.cluster_utils import Cluster
+
+    from raglift.engines import ray as _  # noqa: F401 - sets what Ray reads when it starts
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture
+def engine(cluster: Any) -> Iterator[Any]:
+    opened = open_engine("ray", cluster.address)
+    yield opened
+    opened.close()
+
+
+def kill_when(cluster: Any, node: Any, ripe: Callable[[], bool]) -> threading.Thread:
+    """Kill a node's processes as soon as `ripe` says so."""
+
+    def watch() -> None:
+        while not ripe():
+            time.sleep(0.02)
+        cluster.remove_node(node, allow_graceful=False)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    return [{**row, "seconds": 0} for row in recover_lines(folder / "answers.jsonl")]
+
+
+def read_weights(folder: Path) -> list[bytes]:
+    return [file.read_bytes() for file in sorted(folder.glob("adapters/*/*.safetensors"))]
+
+
+def square_slowly(unit: tuple[Path, int, str], meter: Meter) -> int:
+    """Notes where it was begun; takes so long on the node to be killed that it cannot end there."""
+    folder, number, doomed = unit
+    node = ray.get_runtime_context().get_node_id()
+    (folder / f"{node}-{number}").touch()
+    time.sleep(30 if node == doomed else 0.3)
+    meter.advance(2, str(number))
+    return number**2
+
+
+def refuse(unit: int, meter: Meter) -> int:
+    say(f"unit {unit} has something to say")
+    time.sleep(1)
+    raise InputError("here", str(unit), "another")
+
+
+def die(unit: int, meter: Meter) -> int:
+    os._exit(1)
+
+
+def test_a_killed_node_loses_nothing(cluster: Any, tiny_experiment: Path, tmp_path: Path) -> None:
+    settings = ["precision=float32", "arms=sft.none,rag-sft.oracle", "answer.questions_per_batch=1"]
+    local = open_run(str(tiny_experiment), tmp_path / "local", settings)
+    comparison = run_experiment(local)
+    expected = read_rows(tmp_path / "local")
+    doomed = cluster.add_node(num_cpus=1)
+    command = [sys.executable, "-m", "raglift", "run", str(tiny_experiment), "--run", str(tmp_path / "ray"), "--json"]
+    command += ["--engine", "ray", "--address", cluster.address]
+    killer = kill_when(cluster, doomed, lambda: len(read_rows(tmp_path / "ray")) >= len(expected) // 4)
+    done = subprocess.run(
+        [*command, *(part for one in settings for part in ("--set", one))],
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    killer.join()
+    assert read_rows(tmp_path / "ray") == expected
+    assert read_weights(tmp_path / "ray") == read_weights(tmp_path / "local") != []
+    assert json.loads(done.stdout) == comparison, "and nothing else on standard output"
+
+
+def test_units_of_a_killed_node_are_computed_again(cluster: Any, engine: Any, tmp_path: Path) -> None:
+    doomed = cluster.add_node(num_cpus=1)
+    killer = kill_when(cluster, doomed, lambda: any(tmp_path.glob(f"{doomed.node_id}-*")))
+    units = [(tmp_path, number, doomed.node_id) for number in range(10)]
+    results = {unit[1]: square for unit, square in engine.compute("square", square_slowly, units, 20, Needs())}
+    killer.join()
+    assert results == {number: number**2 for number in range(10)}
+    begun = {file.name.split("-")[1] for file in tmp_path.glob(f"{doomed.node_id}-*")}
+    assert begun, "the node had work when it was killed"
+    assert all(len(list(tmp_path.glob(f"*-{number}"))) == 2 for number in begun), "begun again on another node"
+
+
+def test_errors_and_words_of_workers_come_back_as_they_were(engine: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="expected: another") as caught:
+        list(engine.compute("refuse", refuse, [1], 1, Needs()))
+    assert caught.value.where == "here"
+    assert "unit 1 has something to say" in capfd.readouterr().err
+
+
+def test_a_unit_that_kills_every_worker_ends_the_run(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raglift.engines.ray.RETRIES", 1)
+    with pytest.raises(RunError, match="its worker was lost"):
+        list(engine.compute("die", die, [1], 1, Needs()))
+
+
+def test_more_threads_than_any_node_has_are_refused(engine: Any) -> None:
+    with pytest.raises(InputError, match="OMP_NUM_THREADS=1"):
+        list(engine.compute("square", square_slowly, [], 0, Needs(threads=64)))
+
+
+def test_unknown_engines_and_addresses_are_refused() -> None:
+    with pytest.raises(InputError, match="did you mean 'local'"):
+        open_engine("lokal")
+    with pytest.raises(InputError, match="--engine ray uses it"):
+        open_engine("local", "head:6379")
