@@ -16,7 +16,7 @@ LAYERS = {  # docs/design.md, "Layers": imports only go down or sideways
     2: {"retrieval", "models", "prompts", "statistics", "engines"},
     3: {
         "training", "answering", "grading", "report", "preflight", "ask", "contexts", "comparison", "agreement",
-        "correction", "benchmarks", "shelf", "dialogue", "importing",
+        "correction", "benchmarks", "shelf", "dialogue", "importing", "outlook",
     },
     4: {"experiment", "serve"},
     5: {"cli", "__main__", "documentation"},

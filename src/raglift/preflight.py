@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from raglift.config import REMOTE_ARMS, REMOTE_HEADLINE, Config
@@ -14,22 +13,6 @@ from raglift.grading.rubric import RubricGrader, check_rubric, title_of
 from raglift.models.remote import parse_remote
 from raglift.prompts import PromptWriter
 from raglift.records import Arm, Experiment, Question, Rubric
-from raglift.statistics.power import detectable_lift, questions_needed
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What a run of this experiment can tell, before it is made; lifts in points."""
-
-    passages: int
-    examples: int
-    questions: dict[str, int]
-    arms: tuple[str, ...]
-    answers: int
-    headline: str
-    detectable_lift: float | None
-    questions_for_ten_points: int | None
-    draft_rubrics: int
 
 
 def check_experiment(experiment: Experiment, config: Config) -> None:
@@ -216,29 +199,3 @@ def check_end_token(tokenizer: Any) -> None:
     end = tokenizer.eos_token_id
     if end is None or tokenizer(tokenizer.eos_token, add_special_tokens=False).input_ids != [end]:
         raise InputError("tokenizer", "its end token does not survive as one token", "a tokenizer with an end token")
-
-
-def describe_outlook(experiment: Experiment, config: Config) -> Outlook:
-    """Sizes and statistical power of the run to come."""
-    counts = Counter(question.split for question in experiment.questions)
-    split = config.compare.split
-    headline = counts["seen"] + counts["unseen"] if split == "all" else counts[split]
-    arms = config.list_arms()
-    asked = sum(
-        sum(q.counterfactual is not None for q in experiment.questions)
-        if arm.context == "counterfactual"
-        else len(experiment.questions)
-        for arm in arms
-    )
-    samples, seeds = config.answer.samples, config.seeds
-    return Outlook(
-        passages=len(experiment.passages),
-        examples=len(experiment.examples),
-        questions={str(name): number for name, number in counts.items()},
-        arms=tuple(str(arm) for arm in arms),
-        answers=asked * samples * seeds,
-        headline=f"{config.compare.a} → {config.compare.b} on {headline} {split} questions",
-        detectable_lift=detectable_lift(headline, samples, seeds=seeds),
-        questions_for_ten_points=questions_needed(10.0, samples, seeds=seeds),
-        draft_rubrics=sum(question.rubric.draft for question in experiment.questions),
-    )

@@ -60,44 +60,6 @@ def run(  # noqa: PLR0913, PLR0917 - options, not parameters
 
 
 @app.command()
-def check(
-    experiment: EXPERIMENT,
-    overrides: OVERRIDES = None,
-    arms: ARMS = None,
-    lint: Annotated[bool, typer.Option("--lint", help="Also what looks doubtful in the rubrics.")] = False,
-    as_json: AS_JSON = False,
-) -> None:
-    """Find what would spoil a run, and say what it can tell, before any hours are spent.
-
-    Examples:
-
-      raglift check my-experiment
-
-      raglift check my-experiment --lint
-    """
-    from dataclasses import asdict
-
-    from raglift.config import load_config
-    from raglift.datasets import find_experiment, load_experiment
-    from raglift.preflight import check_experiment, describe_outlook, lint_experiment
-
-    folder = find_experiment(experiment)
-    config = load_config(folder / "experiment.yaml", overrides or [], arms=arms)
-    loaded = load_experiment(folder, config.name)
-    check_experiment(loaded, config)
-    warnings = lint_experiment(loaded, thorough=lint)
-    outlook = asdict(describe_outlook(loaded, config))
-    if as_json:
-        print_json({**outlook, "warnings": [asdict(one) for one in warnings]} if lint else outlook)
-    else:
-        for key, value in outlook.items():
-            typer.echo(f"{key.replace('_', ' '):<28} {value}")
-        for one in warnings:
-            typer.echo(f"{one.severity}: {one.question_id}: {one.rubric}: {one.text}")
-        typer.echo(f"no problems found; next: raglift run {experiment}")
-
-
-@app.command()
 def index(run_dir: RUN_DIR) -> None:
     """Build or refresh the passage index of a run. Example: raglift index runs/ml-qa-ko"""
     from raglift.experiment import index_passages

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from raglift.cli.options import AS_JSON, app, print_json
+from raglift.cli.options import ARMS, AS_JSON, EXPERIMENT, OVERRIDES, app, print_json
 
 
 @app.command()
@@ -64,3 +64,39 @@ def init(  # noqa: PLR0913, PLR0917  an option each for what can be read and how
         print_json({**asdict(made), "folder": str(made.folder)})
     else:
         typer.echo("\n".join(describe_new(made)))
+
+
+@app.command()
+def check(
+    experiment: EXPERIMENT,
+    overrides: OVERRIDES = None,
+    arms: ARMS = None,
+    lint: Annotated[bool, typer.Option("--lint", help="Also what looks doubtful in the rubrics.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Load no model: no lengths, search or time.")] = False,
+    as_json: AS_JSON = False,
+) -> None:
+    """Find what would spoil a run, and say what it can tell and will cost, before any hours are spent.
+
+    Examples:
+
+      raglift check my-experiment
+
+      raglift check my-experiment --lint --quick
+    """
+    from raglift.config import load_config
+    from raglift.datasets import find_experiment, load_experiment
+    from raglift.outlook import list_next_steps, survey_experiment
+    from raglift.preflight import check_experiment, lint_experiment
+    from raglift.report.outlook import print_survey, survey_as_json
+
+    folder = find_experiment(experiment)
+    config = load_config(folder / "experiment.yaml", overrides or [], arms=arms)
+    loaded = load_experiment(folder, config.name)
+    check_experiment(loaded, config)
+    warnings = lint_experiment(loaded, thorough=lint)
+    survey = survey_experiment(loaded, config, quick)
+    steps = list_next_steps(survey, config, experiment, loaded.folder)
+    if as_json:
+        print_json(survey_as_json(survey, warnings if lint else None, steps))
+    else:
+        print_survey(survey, warnings if lint else None, steps)

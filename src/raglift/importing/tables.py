@@ -109,7 +109,7 @@ def read_dataset(source: str) -> Table:
     except ImportError:
         raise InputError(
             source, "the package `datasets` is not installed", "a CSV, JSONL or Parquet file, or that package",
-            "pip install datasets",
+            "pip install 'raglift[datasets]'",
         ) from None  # fmt: skip
     datasets.disable_progress_bars()
     path, _, name = (source, "", "") if Path(source).exists() else source.partition(":")

@@ -1,0 +1,282 @@
+"""What a run of an experiment can tell and will cost, before it is made: the parts of `raglift check`."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil
+import torch
+
+from raglift.config import REMOTE_PREFIX, Config
+from raglift.contexts import ContextResolver
+from raglift.datasets import normalize_question
+from raglift.models.loading import choose_device, load_prompts
+from raglift.models.probing import ModelSize, measure_model, measure_speed
+from raglift.preflight import check_tokenizer
+from raglift.progress import show_progress
+from raglift.prompts import PromptWriter
+from raglift.records import Example, Experiment, Question
+from raglift.retrieval.evaluation import evaluate_retriever
+from raglift.runfolder import RunFolder, hash_content
+from raglift.statistics.power import detectable_lift, questions_needed
+
+NEAR = 0.75  # of their letter triples that two questions share, from which they are nearly the same
+MOST_PASSAGES = 3000  # beyond, an index is too slow to build for a look
+MOST_QUESTIONS = 100  # that the search is tried with
+
+# What training and answering take beyond their matrix products (attention, LoRA's dropout, the optimizer, sampling),
+# as factors: those of the README's run on two CPU cores, which multiply 61 Gflop/s. Elsewhere they are a guess.
+TRAIN_OVERHEAD = 1.4
+ANSWER_OVERHEAD = 1.2
+LONG_TRAINING = 2 * 3600.0  # seconds
+PROCESS_BYTES = 0.8 * 2**30  # Python and the libraries
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Sizes and statistical power of a run; lifts in points.
+
+    `near_overlaps` are pairs (training question, evaluation question) that are nearly the same.
+    """
+
+    passages: int
+    examples: int
+    questions: dict[str, int]
+    arms: tuple[str, ...]
+    answers: int
+    headline: str
+    headline_questions: int
+    detectable_lift: float | None
+    questions_for_ten_points: int | None
+    draft_rubrics: int
+    near_overlaps: tuple[tuple[str, str], ...]
+    repeated_passages: int
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens: the model's window, prompts (with their passage) and answers of training and evaluation.
+
+    `training_tokens` are those of one epoch, by tuning.
+    """
+
+    window: int
+    longest_prompt: int
+    median_prompt: int
+    longest_answer: int
+    median_answer: int
+    answers_over_limit: int
+    training_tokens: dict[str, int]
+    training_answer_tokens: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """About what a run takes on this machine, from a short probe; memory in GiB."""
+
+    train_seconds: float
+    answer_seconds: float
+    memory_gib: float
+    free_memory_gib: float
+    gigaflops: float
+    parameters: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All that `check` shows; None where it was not looked at."""
+
+    outlook: Outlook
+    lengths: Lengths | None = None
+    search: dict[str, Any] | None = None
+    cost: Cost | None = None
+
+
+def describe_outlook(experiment: Experiment, config: Config) -> Outlook:
+    """Sizes and statistical power of the run to come."""
+    counts = Counter(question.split for question in experiment.questions)
+    split = config.compare.split
+    headline = counts["seen"] + counts["unseen"] if split == "all" else counts[split]
+    samples, seeds = config.answer.samples, config.seeds
+    texts = {" ".join(passage.text.split()) for passage in experiment.passages}
+    return Outlook(
+        passages=len(experiment.passages),
+        examples=len(experiment.examples),
+        questions={str(name): number for name, number in counts.items()},
+        arms=tuple(str(arm) for arm in config.list_arms()),
+        answers=count_asked(experiment, config) * samples * seeds,
+        headline=f"{config.compare.a} → {config.compare.b} on {headline} {split} questions",
+        headline_questions=headline,
+        detectable_lift=detectable_lift(headline, samples, seeds=seeds),
+        questions_for_ten_points=questions_needed(10.0, samples, seeds=seeds),
+        draft_rubrics=sum(question.rubric.draft for question in experiment.questions),
+        near_overlaps=tuple(find_near_overlaps(experiment.examples, experiment.questions)),
+        repeated_passages=len(experiment.passages) - len(texts),
+    )
+
+
+def count_asked(experiment: Experiment, config: Config) -> int:
+    """Questions asked, over all arms (only some have a counterfactual)."""
+    altered = sum(question.counterfactual is not None for question in experiment.questions)
+    every = len(experiment.questions)
+    return sum(altered if arm.context == "counterfactual" else every for arm in config.list_arms())
+
+
+def find_near_overlaps(examples: Sequence[Example], questions: Sequence[Question]) -> list[tuple[str, str]]:
+    """For each evaluation question a training question that shares at least NEAR of their letter triples (Jaccard)."""
+    triples = [_cut_triples(example.question) for example in examples]
+    places: dict[str, list[int]] = defaultdict(list)
+    for number, found in enumerate(triples):
+        for triple in found:
+            places[triple].append(number)
+    near = []
+    for question in questions:
+        mine = _cut_triples(question.question)
+        shared = Counter(number for triple in mine for number in places.get(triple, ()))
+        for number, count in shared.most_common(1):
+            if count >= NEAR * (len(mine) + len(triples[number]) - count):
+                near.append((examples[number].question, question.question))
+    return near
+
+
+def measure_lengths(experiment: Experiment, config: Config, window: int) -> Lengths:
+    """Count the tokens of all prompts and answers; InputError where the tokenizer or the window does not fit."""
+    prompts = load_prompts(config)
+    check_tokenizer(prompts, window, config, experiment)
+    passages = experiment.passage_by_id
+    asked = [
+        _count_prompt(prompts, one.question, passages[one.passage_id].text if one.passage_id else "")
+        for one in experiment.questions
+    ]
+    trained = [_count_prompt(prompts, one.question, passages[one.passage_id].text) for one in experiment.examples]
+    bare = [_count_prompt(prompts, example.question, None) for example in experiment.examples]
+    learned = [_count_answer(prompts, example.answer) for example in experiment.examples]
+    answers = [*learned, *(_count_answer(prompts, question.reference) for question in experiment.questions)]
+    return Lengths(
+        window=window,
+        longest_prompt=max([*asked, *trained]),
+        median_prompt=round(statistics.median([*asked, *trained])),
+        longest_answer=max(answers),
+        median_answer=round(statistics.median(answers)),
+        answers_over_limit=sum(length > config.answer.max_new_tokens for length in answers),
+        training_tokens={"sft": sum(bare) + sum(learned), "rag-sft": sum(trained) + sum(learned)},
+        training_answer_tokens=sum(learned),
+    )
+
+
+def try_search(experiment: Experiment, config: Config) -> dict[str, Any] | None:
+    """Hit rates of the untuned search over an index made for this look; None where that would take long."""
+    if len(experiment.passages) > MOST_PASSAGES:
+        return None
+    drawn = sorted(experiment.questions, key=lambda question: hash_content("search", question.question))
+    with TemporaryDirectory(prefix="raglift-check-") as folder:
+        retriever = ContextResolver(experiment, config, RunFolder(Path(folder))).open_retriever()
+        with show_progress("try the search", 1) as bar:
+            figures = evaluate_retriever(retriever, drawn[:MOST_QUESTIONS])
+            bar.advance()
+    return {name: value for name, value in figures.items() if name != "ranks"}
+
+
+def estimate_cost(experiment: Experiment, config: Config, lengths: Lengths, size: ModelSize) -> Cost:
+    """About how long training and answering take and the memory they need, from matrix products measured here.
+
+    A token costs 2 operations for each weight forward and 2 backward (LoRA leaves the weights' own gradients
+    out), and 6 for each of the adapter's; the LM head sees answers alone.
+    """
+    device = choose_device(config.device)
+    rows = min(config.answer.questions_per_batch * config.answer.samples, 512)
+    training, answering = (measure_speed(config, size.hidden, number) for number in (256, rows))
+    tunings = {arm.tuning for arm in config.list_arms()} - {"base"}
+    row_operations = sum(lengths.training_tokens[name] for name in tunings) * (4 * size.body + 6 * size.adapter)
+    epoch_operations = row_operations + len(tunings) * lengths.training_answer_tokens * 4 * size.head
+    questions = count_asked(experiment, config) * config.seeds
+    tokens = questions * config.answer.samples * min(lengths.median_answer + 1, config.answer.max_new_tokens)
+    answer_operations = tokens * 2 * (size.body + size.head) + questions * lengths.median_prompt * 2 * size.body
+    free = torch.cuda.mem_get_info()[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return Cost(
+        train_seconds=config.seeds * config.train.epochs * epoch_operations / training * TRAIN_OVERHEAD,
+        answer_seconds=answer_operations / answering * ANSWER_OVERHEAD,
+        memory_gib=round(estimate_memory(config, lengths, size, rows) / 2**30, 1),
+        free_memory_gib=round(free / 2**30, 1),
+        gigaflops=round(training / 1e9, 1),
+        parameters=size.total,
+        device=str(device),
+    )
+
+
+def estimate_memory(config: Config, lengths: Lengths, size: ModelSize, rows: int) -> float:
+    """Bytes at the peak: training (weights, adapter with its optimizer, activations) or answering (base and tuned
+    weights, the cache and the logits of a batch), whichever is more.
+    """
+    length = lengths.longest_prompt + config.answer.max_new_tokens
+    weights = size.total * size.bytes_each
+    vocabulary = size.head // size.hidden
+    batch = config.train.batch_size
+    activations = batch * length * size.layers * size.hidden * 34 * size.bytes_each
+    training = weights + size.adapter * 16 + activations + batch * lengths.longest_answer * vocabulary * 12
+    answering = 2 * weights + rows * (length * size.cache_width * size.bytes_each + vocabulary * (4 + size.bytes_each))
+    return PROCESS_BYTES + max(training, answering)
+
+
+def survey_experiment(experiment: Experiment, config: Config, quick: bool = False) -> Survey:
+    """Everything that `check` tells; with `quick` nothing that loads a tokenizer or an embedder."""
+    outlook = describe_outlook(experiment, config)
+    if quick:
+        return Survey(outlook)
+    if config.model.startswith(REMOTE_PREFIX):  # its tokens, window and speed cannot be seen from here
+        return Survey(outlook, search=try_search(experiment, config))
+    with show_progress("look at model and machine", 3) as bar:
+        size = measure_model(config)
+        bar.advance()
+        lengths = measure_lengths(experiment, config, size.window)
+        bar.advance()
+        cost = estimate_cost(experiment, config, lengths, size)
+        bar.advance()
+    return Survey(outlook, lengths, try_search(experiment, config), cost)
+
+
+def list_next_steps(survey: Survey, config: Config, name: str, folder: str) -> list[str]:
+    """What to do about what the survey shows, the most pressing first; last the run itself."""
+    outlook, lengths, cost = survey.outlook, survey.lengths, survey.cost
+    steps = []
+    if outlook.draft_rubrics:
+        steps.append(
+            f"read the {outlook.draft_rubrics} drafted rubrics in {folder}/questions.jsonl, widen them and take out "
+            f'"draft"; raglift check {name} --lint shows what looks doubtful'
+        )
+    if outlook.near_overlaps:
+        steps.append("reword the evaluation questions that nearly repeat a training question")
+    if lengths is not None and lengths.answers_over_limit:
+        more = -(-(lengths.longest_answer + 1) // 16) * 16
+        steps.append(f"let answers be longer: --set answer.max_new_tokens={more}")
+    wanted = outlook.questions_for_ten_points
+    if wanted is not None and outlook.headline_questions < wanted:
+        missing = wanted - outlook.headline_questions
+        steps.append(f"write {missing} more questions of this split, if 10 points are to be told from none")
+    if cost is not None and cost.memory_gib > cost.free_memory_gib:
+        steps.append("lower train.batch_size or answer.questions_per_batch, or free memory: it will not fit")
+    if cost is not None and cost.train_seconds > LONG_TRAINING:
+        steps.append("train on a GPU, with fewer train.epochs or fewer --arms: it will take hours here")
+    return [*steps, f"raglift run {name}"]
+
+
+def _count_prompt(prompts: PromptWriter, question: str, passage: str | None) -> int:
+    """Tokens of a prompt with the passage; '' nothing found, None no context."""
+    texts = None if passage is None else [passage] if passage else []
+    return len(prompts.tokenizer(prompts.write_prompt(question, texts)).input_ids)
+
+
+def _count_answer(prompts: PromptWriter, answer: str) -> int:
+    return len(prompts.tokenizer(prompts.write_answer(answer), add_special_tokens=False).input_ids)
+
+
+def _cut_triples(question: str) -> frozenset[str]:
+    text = normalize_question(question)
+    return frozenset(text[place : place + 3] for place in range(max(1, len(text) - 2)))
