@@ -50,7 +50,7 @@ def test_terms_with_particles_are_found(e5: Index, question: str, right: str, se
     assert find_first(e5, question, search) == right
 
 
-@pytest.mark.parametrize("search", ["dense", "lexical", "hybrid"])
+@pytest.mark.parametrize("search", ["dense", "lexical", "hybrid", "hybrid-rrf", "hybrid-linear"])
 def test_decomposed_and_decorated_questions_find_the_same(e5: Index, search: str) -> None:
     retriever = IndexRetriever(e5, RetrievalConfig(search=search))
     plain, decomposed = retriever.search(["재현율이 뭐야?", unicodedata.normalize("NFD", "재현율이 뭐야?")], 5)
@@ -76,6 +76,15 @@ def test_scores_fall_and_k_is_kept(letters: Index) -> None:
 def test_an_empty_question_is_the_users_error(letters: Index, question: str) -> None:
     with pytest.raises(InputError, match="empty"):
         IndexRetriever(letters, RetrievalConfig()).search([question], 1)
+
+
+@pytest.mark.parametrize("search", ["hybrid-rrf", "hybrid-linear"])
+def test_the_librarys_fusions_see_vectors_and_words(letters: Index, search: str) -> None:
+    retriever = IndexRetriever(letters, RetrievalConfig(search=search))
+    (found,) = retriever.search(["PR-AUC는 뭐야?"], 3)
+    assert found[0].passage_id == "pr-auc"
+    assert [row.score for row in found] == sorted((row.score for row in found), reverse=True)
+    assert len(retriever.search(["😊"], 2)[0]) == 2
 
 
 def test_emoji_alone_and_unknown_words_do_not_fail(letters: Index) -> None:

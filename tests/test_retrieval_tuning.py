@@ -102,7 +102,10 @@ def test_hit_at_1_decides_and_mrr_when_it_ties(
     assert ("not kept" in describe_tuning(decided)) is not kept
 
 
-@pytest.mark.parametrize(("settings", "count", "found"), [({}, 4, "4 "), ({"search": "lexical"}, 10, "lexical")])
+@pytest.mark.parametrize(
+    ("settings", "count", "found"),
+    [({}, 4, "4 "), ({"search": "lexical"}, 10, "lexical"), ({"search": "hybrid-rrf"}, 10, "hybrid-rrf")],
+)
 def test_what_cannot_be_tuned_is_the_users_error(
     tmp_path: Path, settings: dict[str, str], count: int, found: str
 ) -> None:
@@ -148,13 +151,17 @@ def test_tuned_parts_are_used_only_where_wanted(tmp_path: Path) -> None:
     assert IndexRetriever(index, RetrievalConfig(search="dense"), tuned).threshold is None
 
 
-def test_figures_on_a_second_knowledge_base(tmp_path: Path) -> None:
+def test_figures_on_a_second_knowledge_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bars of the project, on a knowledge base beside the bundled one; development looked at both."""
+    monkeypatch.setattr("raglift.retrieval.tuning.REPEATS", 1)  # for time; three repeats also keep it
     passages, examples, questions = read_databases()
     folders = tmp_path / "index", tmp_path / "retriever"
-    plain = evaluate_retriever(open_retriever(passages, RetrievalConfig(), *folders), questions)
+    untuned = open_retriever(passages, RetrievalConfig(), *folders, examples=examples)
+    plain = evaluate_retriever(untuned, questions)
     assert plain["hit_at_1"] >= 0.92
     assert plain["hit_at_3"] >= 0.97
+    assert plain["rejected"] >= 0.7
+    assert plain["wrongly_rejected"] <= 0.05
     tuned = tune_retriever(passages, examples, RetrievalConfig(), *folders)
     retriever = open_retriever(passages, RetrievalConfig(), *folders)
     assert retriever.tuned is not None

@@ -100,9 +100,11 @@ class RetrievalConfig(Section):
     """The search that the `retrieved` context uses."""
 
     embedder: str = "e5-small"
-    search: Literal["dense", "lexical", "hybrid"] = "hybrid"
+    # `hybrid` adds named passages to the cosine; the other two are LanceDB's own fusions of vectors and BM25.
+    search: Literal["dense", "lexical", "hybrid", "hybrid-rrf", "hybrid-linear"] = "hybrid"
     k: int = Field(1, ge=1)
-    threshold: float | None = None
+    # Below this score nothing is found: a number, null (never), or `auto`, chosen on the training questions.
+    threshold: Literal["auto"] | float | None = "auto"
     weight: float = Field(0.2, ge=0, le=1)
     tuned: bool = True
 

@@ -81,6 +81,7 @@ class ContextResolver:
                 folder.index,
                 folder.retriever,
                 bar.follow,
+                self.experiment.examples,
             )
         report = retriever.index.report
         for notice in report.list_notices() if report else ():

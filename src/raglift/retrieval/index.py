@@ -33,6 +33,7 @@ TABLE = "passages"
 EMBED_BATCH = 32
 LARGE = 50_000  # rows from which vectors stay on disk behind an approximate index
 PROBES, REFINE = 64, 5  # partitions of an approximate index that a query reads; candidates re-ranked exactly
+FUSED = 50  # candidates of each kind that LanceDB fuses
 
 Progress = Callable[[int, int], None]
 
@@ -149,6 +150,23 @@ class Index:
         found = self.table.search(query, query_type="fts").limit(limit).select(["id", "_score"]).to_arrow()
         rows = [Row(i, s) for i, s in zip(found["id"].to_pylist(), found["_score"].to_pylist(), strict=True)]
         return sorted(rows, key=lambda row: (-row.score, row.passage_id))
+
+    def search_fused(self, query: Vectors, tokens: Sequence[str], limit: int, fusion: str) -> list[Row]:
+        """The best passages by LanceDB's hybrid search: `hybrid-rrf` by ranks, `hybrid-linear` by scaled scores."""
+        from lancedb.query import MatchQuery
+        from lancedb.rerankers import LinearCombinationReranker, RRFReranker
+
+        if not tokens:
+            return self.search_vectors(query[None], limit)[0]
+        reranker = {"hybrid-rrf": RRFReranker, "hybrid-linear": LinearCombinationReranker}[fusion]()
+        search = self.table.search(query_type="hybrid", vector_column_name="vector", fts_columns="tokens")
+        search = search.vector(query).text(MatchQuery(" ".join(self.add_synonyms(tokens)), "tokens"))
+        if self.is_large:
+            search = search.nprobes(PROBES).refine_factor(REFINE)
+        found = search.distance_type("cosine").rerank(reranker).limit(max(limit, FUSED)).to_arrow()
+        scores = found["_relevance_score"].to_pylist()
+        rows = [Row(i, s) for i, s in zip(found["id"].to_pylist(), scores, strict=True)]
+        return sorted(rows, key=lambda row: (-row.score, row.passage_id))[:limit]
 
     def add_synonyms(self, tokens: Sequence[str]) -> list[str]:
         """The tokens and those of the other names of every name among them, without repeats."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from raglift.config import RetrievalConfig
 from raglift.records import Example, Passage
+from raglift.retrieval.calibration import calibrate_threshold
 from raglift.retrieval.embedders import EMBEDDERS, Embedder, load_embedder
 from raglift.retrieval.index import Progress, build_index
 from raglift.retrieval.search import IndexRetriever
@@ -21,15 +22,20 @@ def open_retriever(
     index_folder: Path,
     tuned_folder: Path,
     progress: Progress | None = None,
+    examples: Sequence[Example] = (),
 ) -> IndexRetriever:
     """The retriever that the settings describe, its index brought in step with the passages.
 
     What `tune_retriever` left in `tuned_folder` is used where `settings.tuned` and the embedder is its own.
+    Without it the threshold is chosen on the examples' questions, where the settings leave it open.
     What the build has to say is in `retriever.index.report`.
     """
     tuned = load_tuned(tuned_folder, settings.embedder) if settings.tuned else None
     embedder = _load(settings, tuned, tuned_folder)
-    return IndexRetriever(build_index(passages, embedder, index_folder, progress), settings, tuned)
+    plain = IndexRetriever(build_index(passages, embedder, index_folder, progress), settings, tuned)
+    if tuned or settings.threshold != "auto":
+        return plain
+    return IndexRetriever(plain.index, settings, None, calibrate_threshold(plain, examples, tuned_folder))
 
 
 def tune_retriever(

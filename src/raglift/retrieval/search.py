@@ -33,18 +33,25 @@ class IndexRetriever:
 
     `dense` and `hybrid` scores say how much nearer (cosine) a passage is to the question than the mean
     passage; `hybrid` adds `weight · 0.1 ·` how well the question names the passage (see NameTable).
-    `lexical` scores are BM25. What a tuned retriever learned (a matrix on question vectors, a weight, a
-    threshold) replaces the settings' where those say `tuned`; a threshold in the settings always counts.
+    `lexical` scores are BM25, those of `hybrid-rrf` and `hybrid-linear` LanceDB's.
+
+    What a tuned retriever learned (a matrix on question vectors, a weight, a threshold) replaces the
+    settings' where those say `tuned`; a threshold in the settings always counts. Where they say `auto` and
+    nothing was tuned, `calibrated` is the threshold.
     """
 
-    def __init__(self, index: Index, settings: RetrievalConfig, tuned: TunedRetriever | None = None) -> None:
+    def __init__(
+        self,
+        index: Index,
+        settings: RetrievalConfig,
+        tuned: TunedRetriever | None = None,
+        calibrated: float | None = None,
+    ) -> None:
         self.index = index
         self.settings = settings
         self.tuned = tuned if settings.tuned else None
         self.weight = self.tuned.weight if self.tuned else settings.weight
-        self.threshold = settings.threshold
-        if self.threshold is None and self.tuned and settings.search == self.tuned.search:
-            self.threshold = self.tuned.threshold
+        self.threshold = self._choose_threshold(calibrated)
         self.identity = hash_content(
             index.identity,
             settings.search,
@@ -52,6 +59,18 @@ class IndexRetriever:
             self.threshold,
             self.tuned.identity if self.tuned else None,
         )
+
+    def _choose_threshold(self, calibrated: float | None) -> float | None:
+        if self.settings.threshold != "auto":
+            return self.settings.threshold
+        if self.tuned is None:
+            return calibrated
+        return self.tuned.threshold if self.settings.search == self.tuned.search else None
+
+    @property
+    def scores_are_cosines(self) -> bool:
+        """Whether one threshold fits all questions."""
+        return self.settings.search in ("dense", "hybrid")
 
     def search(self, questions: Sequence[str], k: int) -> list[list[Retrieved]]:
         """The k best passages for each question; those below the threshold are left out.
@@ -97,6 +116,8 @@ class IndexRetriever:
         return np.float32(self.weight * NAME_SCALE) * self.index.names.score(text)
 
     def _rank_vector(self, text: str, vector: Vectors, k: int) -> list[Row]:
+        if not self.scores_are_cosines:
+            return self.index.search_fused(vector, list_tokens(text), k, self.settings.search)
         if not self.index.is_large:
             scores = self.score_all(text, vector)
             return [Row(self.index.ids[i], float(scores[i])) for i in rank_top(scores, k)]

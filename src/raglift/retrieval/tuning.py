@@ -147,11 +147,11 @@ def describe_tuning(tuned: TunedRetriever) -> str:
 
 def prepare_task(index: Index, examples: Sequence[Example], settings: RetrievalConfig, seed: int) -> TuningTask:
     """Embed the training questions and choose the pool; InputError when there is too little to train on."""
-    if settings.search == "lexical":
+    if settings.search not in ("dense", "hybrid"):
         raise InputError(
             "retrieval.search",
-            "'lexical'",
-            "'dense' or 'hybrid': only a search by vectors is tuned",
+            f"'{settings.search}'",
+            "'dense' or 'hybrid': only a search scored by cosines is tuned",
             "--set retrieval.search=hybrid",
         )
     examples = [example for example in examples if example.passage_id in index.positions]
