@@ -56,12 +56,16 @@ def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a random 2-layer Llama and a byte-level tokenizer trained on the tiny experiment."""
+    """The folder of a tiny model."""
+    return build_tiny_model(tmp_path_factory.mktemp("tiny-llama"))
+
+
+def build_tiny_model(folder: Path) -> Path:
+    """Fill a folder with a random 2-layer Llama and a byte-level tokenizer trained on the tiny experiment."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("tiny-llama")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
