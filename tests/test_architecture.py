@@ -18,7 +18,7 @@ LAYERS = {  # docs/design.md, "Layers": imports only go down or sideways
         "training", "answering", "grading", "report", "preflight", "ask", "contexts", "comparison", "agreement",
         "correction", "benchmarks", "shelf", "dialogue", "importing", "outlook",
     },
-    4: {"experiment", "serve"},
+    4: {"experiment", "sweep", "serve"},
     5: {"cli", "__main__", "documentation"},
 }  # fmt: skip
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

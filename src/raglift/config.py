@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -316,6 +316,22 @@ def validate_config(values: dict[str, Any], where: str) -> Config:
                 f"{where}: {key}", "unknown key", "a key of raglift's config", suggest_name(path[-1], known)
             ) from None
         raise InputError(f"{where}: {key}", repr(problem["input"])[:120], problem["msg"]) from None
+
+
+def takes_several(key: str) -> bool:
+    """Whether a comma is part of a key's value: it holds a list or a text, or is unknown."""
+    *sections, last = key.split(".")
+    section: Any = Config
+    for part in sections:
+        field = getattr(section, "model_fields", {}).get(part)
+        if field is None:
+            return True
+        section = field.annotation
+    field = getattr(section, "model_fields", {}).get(last)
+    if field is None:
+        return True
+    kinds = {field.annotation, *get_args(field.annotation)}
+    return str in kinds or any(get_origin(kind) in (tuple, list, dict) for kind in kinds)
 
 
 def _known_keys(path: Sequence[str]) -> list[str]:

@@ -176,8 +176,8 @@ def open_search(name_or_folder: str, run_folder: Path | None, overrides: Sequenc
     return ContextResolver(load_searchable(source, config.name), config, folder)
 
 
-def run_experiment(run: Run) -> dict[str, Any]:
-    """All stages in order; returns what `comparison.json` holds."""
+def run_experiment(run: Run, before: Mapping[str, Callable[[Run], None]] | None = None) -> dict[str, Any]:
+    """All stages in order; returns what `comparison.json` holds. `before` has what to do ahead of a stage."""
     stages: tuple[tuple[str, Callable[[Run], Any]], ...] = (
         ("index", index_passages),
         ("train", train_adapters),
@@ -194,6 +194,8 @@ def run_experiment(run: Run) -> dict[str, Any]:
     results = {}
     for name, stage in stages:
         with measure_stage(run, name):
+            if before and name in before:
+                before[name](run)
             results[name] = stage(run)
     return dict(results["compare"])
 

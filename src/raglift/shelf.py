@@ -6,6 +6,7 @@ import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -76,6 +77,11 @@ class ModelShelf:
     def prompts(self) -> PromptWriter:
         """Writes the prompts of this run's model, whose weights it does not need."""
         return load_prompts(self.config)
+
+    def adopt(self, other: ModelShelf) -> None:
+        """Take over another shelf's base where it is the same model: loading takes time and memory."""
+        if "base" in other.__dict__ and other.identity == self.identity:
+            self.__dict__["base"] = replace(other.base, prompts=self.prompts)
 
     def check_experiment(self, experiment: Experiment) -> None:
         """InputError where the experiment's texts do not go through the model's tokenizer or window."""

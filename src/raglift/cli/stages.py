@@ -46,10 +46,16 @@ def run(  # noqa: PLR0913, PLR0917 - options, not parameters
       raglift run my-experiment --arms sft.none,rag-sft.oracle --set train.epochs=10
 
       raglift run my-experiment --run /shared/my-run --seeds 5 --engine ray --address head:6379
+
+      raglift run my-experiment --set train.epochs=5,10,20 --set lora.rank=8,64
     """
     from raglift.experiment import open_run, run_experiment
     from raglift.report.summary import print_summary
+    from raglift.sweep import expand_settings
 
+    if expand_settings(overrides or [])[1]:
+        sweep_settings(experiment, run_dir, overrides or [], (engine, address), as_json, arms=arms, seeds=seeds)
+        return
     opened = open_run(experiment, run_dir, overrides or [], arms=arms, seeds=seeds)
     with opened.folder.hold_lock(), use_engine(opened, engine, address):
         comparison = run_experiment(opened)
@@ -57,6 +63,29 @@ def run(  # noqa: PLR0913, PLR0917 - options, not parameters
         print_json(comparison)
     else:
         print_summary(comparison, opened.config.report.language, opened.folder.report("html"))
+
+
+def sweep_settings(
+    experiment: str,
+    run_dir: Path | None,
+    overrides: list[str],
+    engine: tuple[str, str | None],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Run every setting of a sweep and print its table."""
+    from contextlib import closing
+
+    from raglift.engines import open_engine
+    from raglift.report.sweep import print_sweep
+    from raglift.sweep import run_sweep
+
+    with closing(open_engine(*engine)) as opened:
+        sweep, folder = run_sweep(experiment, run_dir, overrides, opened, **options)
+    if as_json:
+        print_json(sweep)
+    else:
+        print_sweep(sweep, folder / "sweep.html")
 
 
 @app.command()

@@ -66,7 +66,7 @@ def _fill_forest(canvas: Canvas, content: Content, rows: list[dict[str, Any]], m
     step = 40 if canvas.narrow else ROW
     splits = list(dict.fromkeys(str(row.get("split")) for row in rows))
     height = len(rows) * step + len(splits) * HEAD + 34
-    _draw_band(canvas, scale, margin, height - 30)
+    draw_band(canvas, scale, margin, height - 30)
     draw_axis(canvas, scale, height - 30, [format_points(tick).removesuffix(".0") for tick in scale.ticks])
     y = 0.0
     for split in splits:
@@ -74,7 +74,7 @@ def _fill_forest(canvas: Canvas, content: Content, rows: list[dict[str, Any]], m
         y += HEAD
         for row in rows:
             if str(row.get("split")) == split:
-                _draw_lift(canvas, scale, row, y, (row.get("kind") == "headline" and _is_headline(row, content)))
+                draw_lift(canvas, scale, row, y, (row.get("kind") == "headline" and _is_headline(row, content)))
                 y += step
     return height
 
@@ -83,7 +83,7 @@ def _is_headline(row: dict[str, Any], content: Content) -> bool:
     return row.get("split") in (content.comparison.get("split"), None) or row.get("split") == "all"
 
 
-def _draw_lift(canvas: Canvas, scale: Scale, row: dict[str, Any], y: float, headline: bool) -> None:
+def draw_lift(canvas: Canvas, scale: Scale, row: dict[str, Any], y: float, headline: bool) -> None:
     name, words = str(row.get("name") or f"{row.get('a')} → {row.get('b')}"), _write_lift(row)
     strong = " strong" if headline else ""
     middle = y + (29 if canvas.narrow else ROW / 2)
@@ -104,7 +104,7 @@ def _draw_lift(canvas: Canvas, scale: Scale, row: dict[str, Any], y: float, head
         canvas.dot(place, 4.5, f"mark {sign}")
 
 
-def _draw_band(canvas: Canvas, scale: Scale, margin: float, bottom: float) -> None:
+def draw_band(canvas: Canvas, scale: Scale, margin: float, bottom: float) -> None:
     low, high = scale.place(-margin), scale.place(margin)
     canvas.box((low, 4), (high - low, bottom - 4), "band")
 
