@@ -16,6 +16,7 @@ LAYERS = {  # docs/design.md, "Layers": imports only go down or sideways
     2: {"retrieval", "models", "prompts", "statistics", "engines"},
     3: {
         "training", "answering", "grading", "report", "preflight", "ask", "contexts", "comparison", "agreement",
+        "comparison_files", "export",
         "correction", "benchmarks", "shelf", "dialogue", "importing", "outlook",
     },
     4: {"experiment", "sweep", "serve"},

@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import ModelCard
 from rich.console import Console
 
-from raglift.comparison import compare_table
+from raglift.comparison_files import compare_table
 from raglift.config import DEFAULT_ARMS
 from raglift.errors import InputError, RunError
 from raglift.report import print_summary, write_report

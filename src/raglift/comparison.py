@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from raglift.config import Config
-from raglift.errors import InputError, suggest_name
+from raglift.errors import InputError
 from raglift.records import SPLITS, Answer, Experiment, Grade, Question, Retrieved
 from raglift.retrieval.ranking import Ranking
 from raglift.statistics.comparison import Comparison, compare_paired
@@ -356,66 +354,6 @@ def list_table(tallies: Mapping[str, Tally], experiment: Experiment) -> list[dic
                 cells[arm] = {"correct": correct, "total": scored}
         rows.append({"question_id": question.id, "question": question.question, "split": question.split, "arms": cells})
     return rows
-
-
-def compare_table(file: Path, prefix_a: str, prefix_b: str, margin: float = 5.0) -> dict[str, Any]:
-    """Compare two arms of a CSV table `question,PREFIX_correct,PREFIX_total,…`.
-
-    Raises InputError naming file and line for missing columns, counts that cannot be, blank or repeated questions.
-    """
-    columns = {side: (f"{prefix}_correct", f"{prefix}_total") for side, prefix in (("a", prefix_a), ("b", prefix_b))}
-    questions: list[str] = []
-    counts: dict[str, list[tuple[int, int]]] = {"a": [], "b": []}
-    for line, row in read_table(file, ["question", *columns["a"], *columns["b"]]):
-        question = (row["question"] or "").strip()
-        if not question:
-            raise InputError(f"{file}:{line}: question", "blank", "the question's text")
-        if question in questions:
-            raise InputError(f"{file}:{line}: question", f"'{question[:60]}' again", "each question once")
-        questions.append(question)
-        for side, names in columns.items():
-            counts[side].append(_read_counts_of(row, names, f"{file}:{line}"))
-    if not questions:
-        raise InputError(str(file), "no rows", "one row a question")
-    a, b = (np.array(counts[side], dtype=int).T for side in ("a", "b"))
-    comparison = compare_paired(a[0], a[1], b[0], b[1], ids=questions, margin=margin)
-    return round_numbers(describe_comparison(comparison, prefix_a, prefix_b))
-
-
-def read_table(file: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str | None]]]:
-    """(line number, row) of a CSV with a header; InputError when it cannot be read or lacks columns."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            header = list(reader.fieldnames or ())
-            rows = [(reader.line_num, row) for row in reader]
-    except FileNotFoundError:
-        raise InputError(str(file), "no such file", "a CSV table") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(str(file), f"cannot be read ({error})", "a UTF-8 CSV table") from None
-    for name in needed:
-        if name not in header:
-            prefixes = sorted({column.removesuffix("_correct") for column in header if column.endswith("_correct")})
-            raise InputError(
-                f"{file}:1",
-                f"no column '{name}'",
-                "columns " + ", ".join(needed),
-                f"prefixes in this table: {', '.join(prefixes) or 'none'}; {suggest_name(name, header)}",
-            )
-    return rows
-
-
-def _read_counts_of(row: Mapping[str, str | None], names: tuple[str, str], where: str) -> tuple[int, int]:
-    values = []
-    for name in names:
-        try:
-            values.append(int((row[name] or "").strip()))
-        except ValueError:
-            raise InputError(f"{where}: {name}", repr(row[name]), "a whole number") from None
-    correct, total = values
-    if not 0 <= correct <= total:
-        raise InputError(f"{where}: {names[0]}", f"{correct} of {total}", "0 <= correct <= total")
-    return correct, total
 
 
 def round_numbers(values: dict[str, Any]) -> dict[str, Any]:

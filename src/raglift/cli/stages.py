@@ -119,9 +119,12 @@ def answer(run_dir: RUN_DIR, engine: ENGINE = "local", address: ADDRESS = None) 
 def compare(
     run_dir: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
     other_run: Annotated[Path | None, typer.Argument(help="A second run folder, compared with the first.")] = None,
-    a: Annotated[str | None, typer.Option("--a", help="An arm, or with --table a prefix.")] = None,
+    a: Annotated[str | None, typer.Option("--a", help="An arm; with --table a prefix, with --grades a name.")] = None,
     b: Annotated[str | None, typer.Option("--b", help="The arm (or prefix) that is compared with it.")] = None,
     table: Annotated[Path | None, typer.Option(help="A CSV: question,PREFIX_correct,PREFIX_total,…")] = None,
+    grades: Annotated[
+        tuple[Path, Path] | None, typer.Option(metavar="A.jsonl B.jsonl", help="Two files that raglift grade wrote.")
+    ] = None,
     as_json: AS_JSON = False,
 ) -> None:
     """Compare two arms question by question.
@@ -133,17 +136,25 @@ def compare(
       raglift compare runs/five-epochs runs/twenty-epochs --a rag-sft.oracle --b rag-sft.oracle
 
       raglift compare --table results.csv --a without_rag --b with_rag
+
+      raglift compare --grades vendor.jsonl mine.jsonl
     """
+    if sum(one is not None for one in (run_dir, table, grades)) > 1:
+        raise InputError("compare", "several of RUN_DIR, --table and --grades", "one of them")
     if table is not None:
-        from raglift.comparison import compare_table
+        from raglift.comparison_files import compare_table
 
         if a is None or b is None:
             raise InputError("compare --table", "no --a or no --b", "the two column prefixes")
         result, language = compare_table(table, a, b), "en"
+    elif grades is not None:
+        from raglift.comparison_files import compare_grades
+
+        result, language = compare_grades(*grades, names=(a or grades[0].stem, b or grades[1].stem)), "en"
     elif run_dir is not None:
         result, language = compare_run_folders(run_dir, other_run, a, b)
     else:
-        raise InputError("compare", "neither RUN_DIR nor --table", "one of them")
+        raise InputError("compare", "neither RUN_DIR nor --table nor --grades", "one of them")
     if as_json:
         print_json(result)
         return
