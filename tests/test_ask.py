@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
 import sys
+import termios
+import time
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -129,3 +138,48 @@ def test_commands_say_what_is_asked_now(asker: Asker) -> None:
     assert "/quit" in follow_command(dialogue, "/what")
     nothing = asker.prepare("Recall", parse_arm("sft.retrieved"))
     assert list_details(nothing)[0].startswith("[")
+
+
+def test_conversation_in_a_terminal(run: Run) -> None:
+    """A person at a terminal: prompts, a streamed answer with its scored sources, two arms side by side, Ctrl-D."""
+    process, terminal = start_terminal("ask", str(run.folder.path), "--arm", "sft.retrieved")
+    try:
+        shown = read_until(terminal, "/quit leaves") + read_until(terminal, "> ")
+        assert "asking sft.retrieved" in shown
+        os.write(terminal, "Recall 이 뭐야?\n".encode())
+        assert re.search(r"\[\d\.\d{3}\] recall: Recall \(재현율\)", read_until(terminal, "\n> "))
+        os.write(terminal, b"/compare\n")
+        assert "asking sft.none and sft.retrieved" in read_until(terminal, "\n> ")
+        os.write(terminal, "정밀도가 뭐야?\n".encode())
+        panels = read_until(terminal, "\n> ")
+        assert re.search("╭.*sft.none.*╮ ╭.*sft.retrieved.*╮", panels), "side by side"
+        os.write(terminal, b"/arm base.oops\n")
+        assert "error: arm 'base.oops'" in read_until(terminal, "\n> ")
+        os.write(terminal, b"\x04")
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+
+
+def start_terminal(*arguments: str) -> tuple[subprocess.Popen[bytes], int]:
+    """raglift in a terminal of 120 columns; the other end of it."""
+    terminal, inner = pty.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    command = [sys.executable, "-m", "raglift", *arguments]
+    process = subprocess.Popen(
+        command, stdin=inner, stdout=inner, stderr=inner, env={**os.environ, "TERM": "xterm"}, start_new_session=True
+    )
+    os.close(inner)
+    return process, terminal
+
+
+def read_until(terminal: int, text: str, seconds: float = 240) -> str:
+    """What the terminal shows up to a text that has to come."""
+    shown, deadline = b"", time.monotonic() + seconds
+    while text not in (plain := re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", shown.decode(errors="replace"))):
+        assert time.monotonic() < deadline, plain
+        if select.select([terminal], [], [], 0.2)[0]:
+            shown += os.read(terminal, 65536)
+    return plain

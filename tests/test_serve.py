@@ -21,6 +21,7 @@ import pytest
 from conftest import QUESTIONS, write_experiment
 from raglift.experiment import Run
 from raglift.grading.grades import read_grades
+from raglift.grading.review_log import build_rows
 from raglift.models.generation import Completion
 from raglift.runfolder import recover_lines
 from raglift.serve.batching import BatchLimits, Job, Row, find_first
@@ -210,8 +211,11 @@ def test_feedback_is_kept_with_its_question(client: openai.OpenAI, address: str,
     key = reply.metadata["keys"][0]
     for verdict in ("correct", "incorrect"):
         assert httpx2.post(f"{address}/feedback", json={"key": key, "verdict": verdict}).status_code == 200
-    row = [row for row in recover_lines(run.folder.grades("human")) if row["key"] == key][-1]
-    assert row["question"] == "Recall 이 뭐야?" and row["question_id"] == "q-recall" and row["arm"] == "sft.retrieved"
+    graded = [row for row in recover_lines(run.folder.grades("human")) if row["key"] == key][-1]
+    assert graded.keys() == build_rows(["k"], "q", "kim", "grade", "correct", "")[0].keys(), "as the review writes them"
+    assert (graded["question_id"], graded["author"], graded["verdict"]) == ("q-recall", "chat", "incorrect")
+    row = [row for row in recover_lines(run.folder.path / "feedback.jsonl") if row["key"] == key][-1]
+    assert row["question"] == "Recall 이 뭐야?" and row["arm"] == "sft.retrieved"
     assert row["text"] == reply.choices[0].message.content and row["passages"] == ["recall"]
     assert read_grades(run.folder.grades("human"))[key].verdict == "incorrect"
 

@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from raglift.ask import Asker, Prompted, Reply, Source
-from raglift.errors import InputError
+from raglift.errors import InputError, Interruption, RagliftError
 from raglift.records import Arm
 
 SIDE_BY_SIDE = 90  # columns from which two answers stand beside each other
@@ -83,7 +83,7 @@ def hold_conversation(dialogue: Dialogue) -> None:
     while True:
         try:
             line = input("\n> " if sys.stdin.isatty() else "").strip()
-        except EOFError:
+        except (EOFError, Interruption):  # Ctrl-D, Ctrl-C
             return
         try:
             if line in ("/quit", "/exit"):
@@ -92,7 +92,7 @@ def hold_conversation(dialogue: Dialogue) -> None:
                 show.print(Text(follow_command(dialogue, line)))
             elif line:
                 answer_in_terminal(dialogue, line)
-        except InputError as error:
+        except RagliftError as error:
             show.print(Text(f"error: {error}"))
 
 

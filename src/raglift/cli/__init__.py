@@ -8,12 +8,12 @@ import traceback
 from typing import Any, NoReturn
 
 # In the order in which `raglift --help` lists their commands.
-from raglift.cli import starting, stages, grading, search, bench, chat  # isort: skip
+from raglift.cli import starting, stages, grading, search, bench, chat, export  # isort: skip
 from raglift.cli.options import app
 from raglift.errors import Interruption, RagliftError
 from raglift.progress import say
 
-__all__ = ["app", "bench", "chat", "grading", "main", "search", "stages", "starting"]
+__all__ = ["app", "bench", "chat", "export", "grading", "main", "search", "stages", "starting"]
 
 
 def stop_politely(signum: int, frame: Any) -> NoReturn:

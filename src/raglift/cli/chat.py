@@ -40,6 +40,7 @@ def ask(
     asker = Asker(opened.experiment, opened.config, opened.contexts, opened.models)
     dialogue = Dialogue(asker, asker.choose_arm(arm), compare, k)
     if question is None:
+        opened.models.preload((), asker.seed)  # so that the first question does not wait for it
         hold_conversation(dialogue)
     elif as_json:
         print_json(answer_as_json(dialogue, question))

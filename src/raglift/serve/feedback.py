@@ -1,16 +1,20 @@
-"""Verdicts that people give on replies, kept as rows of `grades.human.jsonl`."""
+"""Verdicts that people give on replies: rows of `grades.human.jsonl` as the review writes them.
+
+What was asked and replied goes to `feedback.jsonl`, under the same key.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from collections import OrderedDict
 
 from raglift.ask import Reply
 from raglift.datasets import normalize_question
-from raglift.records import Experiment, Grade, Verdict
+from raglift.grading.review_log import ReviewLog, build_rows
+from raglift.records import Experiment, Verdict
 from raglift.runfolder import RunFolder, append_lines
 from raglift.serve.failures import ApiError
 
+REVIEWER = "chat"  # under whose name these verdicts stand
 REMEMBERED = 10_000  # replies that can be judged
 
 
@@ -36,12 +40,14 @@ class FeedbackBook:
             raise ApiError(404, "no such reply since this server started", "unknown_reply", "key")
         question = reply.prompted.question
         known = self.question_ids.get(normalize_question(question), "")
-        grade = Grade(key, known, verdict, "feedback in the chat", "human")
-        extra = {
+        told = {
+            "key": key,
             "question": question,
             "arm": str(reply.prompted.arm),
             "context": reply.prompted.context,
             "text": reply.text,
             "passages": [source.passage_id for source in reply.prompted.sources],
         }
-        append_lines(self.folder.grades("human"), [{**dataclasses.asdict(grade), **extra}])
+        append_lines(self.folder.path / "feedback.jsonl", [told])
+        rows = build_rows([key], known, REVIEWER, "grade", verdict, "feedback in the chat")
+        ReviewLog(self.folder.grades("human")).append(rows)
