@@ -216,12 +216,38 @@ def test_table_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: 
         header + ",1,4,4,4\n": "blank",
         header + "x,1,4,4,4\nx,1,4,4,4\n": "again",
         header: "no rows",
+        "": "empty",
+        header + "x,-1,4,4,4\n": "0 <= correct <= total",
+        header + "x,2.5,4,4,4\n": "a whole number",
+        header + "x,1,1_0,4,4\n": "a whole number",
+        header + f"x,1,{10**30},4,4\n": "a whole number",
+        header + "x,1,4\n": "nothing",
+        header + "x,1,4,4,4,9\n": "more cells",
+        "question,a_correct,a_correct,a_total,b_correct,b_total\nx,1,2,4,4,4\n": "'a_correct' more than once",
+        header + '"x,1,4,4,4\n': "cannot be read",
     }
     for text, words in cases.items():
         (tmp_path / "t.csv").write_text(text)
         assert run_main(["compare", "--table", str(tmp_path / "t.csv"), "--a", "a", "--b", "b"], monkeypatch) == 2
         error = capfd.readouterr().err
         assert words in error and "t.csv" in error and "Traceback" not in error
+
+
+def test_tables_that_are_no_utf8_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_bytes("question,a_correct,a_total,b_correct,b_total\n코사인,1,4,4,4\n".encode("cp949"))
+    for arguments, words in (
+        (["--table", str(table), "--a", "a", "--b", "b"], "save it as UTF-8"),
+        (["--table", str(tmp_path), "--a", "a", "--b", "b"], "a folder"),
+        (["--table", str(table), "--a", "a", "--b", "a"], "'a' twice"),
+        (["--table", str(table), "--a", "a"], "no --a or no --b"),
+        ([str(tmp_path), "--table", str(table), "--a", "a", "--b", "b"], "several of RUN_DIR"),
+    ):
+        assert run_main(["compare", *arguments], monkeypatch) == 2
+        error = capfd.readouterr().err
+        assert words in error and "Traceback" not in error
 
 
 @pytest.mark.parametrize("rows", ["x,1,4,4,4\n", "x,0,0,0,0\n", "x,4,4,4,4\ny,4,4,4,4\n"])

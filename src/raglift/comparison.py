@@ -146,8 +146,10 @@ def check_same_questions(
 
 def check_same_texts(experiment: Experiment, other: Experiment, split: str) -> None:
     """InputError naming the questions of a split that two experiments do not share."""
+    asked = [set(list_ids(one, split)) for one in (experiment, other)]
     mine, theirs = (
-        {q.id: q.question for q in one.questions if q.id in set(list_ids(one, split))} for one in (experiment, other)
+        {question.id: question.question for question in one.questions if question.id in ids}
+        for one, ids in zip((experiment, other), asked, strict=True)
     )
     unequal = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
     if unequal:
@@ -212,15 +214,14 @@ def list_contrasts(
     pairs = [("headline", config.compare.a, config.compare.b)]
     pairs += [pair for pair in CONTRASTS if pair[1:] != (config.compare.a, config.compare.b)]
     rows = []
-    for split in (name for name in splits if name != "absent"):
-        for kind, arm_a, arm_b in pairs:
+    for split in dict.fromkeys((config.compare.split, *(name for name in splits if name != "absent"))):
+        for kind, arm_a, arm_b in pairs if split in splits and split != "absent" else pairs[:1]:
             if arm_a in tallies and arm_b in tallies:
                 found = compare_arms(tallies, arm_a, arm_b, list_ids(experiment, split), config)
-                is_headline = kind == "headline" and config.compare.split in (split, "all")
                 rows.append(
                     {
                         "name": f"{arm_a} → {arm_b}",
-                        "kind": "headline" if is_headline else ("by split" if kind == "headline" else kind),
+                        "kind": "by split" if kind == "headline" and split != config.compare.split else kind,
                         "a": arm_a,
                         "b": arm_b,
                         "split": split,

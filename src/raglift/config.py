@@ -115,7 +115,7 @@ class CompareConfig(Section):
     a: str = "sft.none"
     b: str = "rag-sft.oracle"
     split: Literal["seen", "unseen", "absent", "all"] = "seen"
-    margin: float = Field(5.0, gt=0)
+    margin: float = Field(5.0, gt=0, lt=100)
     confidence: float = Field(0.95, gt=0.5, lt=1)
 
 

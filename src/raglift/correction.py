@@ -15,7 +15,6 @@ from raglift.errors import InputError
 from raglift.grading.grades import read_grades
 from raglift.grading.review_items import choose_compared, read_reviewable
 from raglift.grading.review_sample import GUESSED_DISAGREEMENT, ReviewSample, open_sample, read_interval, read_sample
-from raglift.progress import say
 from raglift.records import Answer, Experiment, Grade
 from raglift.runfolder import RunFolder
 from raglift.statistics.ppi import CorrectedLift, JudgedAnswers, correct_lift, labels_needed
@@ -27,12 +26,13 @@ WIDENINGS = (1.1, 1.25, 1.5)  # times the interval's width if people graded ever
 def weigh_grades(
     folder: RunFolder, answers: Sequence[Answer], experiment: Experiment, config: Config
 ) -> dict[str, Any]:
-    """`corrected` and `agreement` of `comparison.json`, warnings said aloud; each None without a second grader."""
-    agreement = summarize_agreement(folder, answers, experiment, config)
-    for warning in agreement["warnings"] if agreement else ():
-        say(f"warning: {warning}")
-    found = {"corrected": describe_corrected(folder, answers, experiment, config), "agreement": agreement}
-    return round_numbers(found)
+    """`corrected` and `agreement` of `comparison.json`; each None without a second grader."""
+    return round_numbers(
+        {
+            "corrected": describe_corrected(folder, answers, experiment, config),
+            "agreement": summarize_agreement(folder, answers, experiment, config),
+        }
+    )
 
 
 def describe_corrected(

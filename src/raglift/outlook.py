@@ -24,7 +24,7 @@ from raglift.prompts import PromptWriter
 from raglift.records import Example, Experiment, Question
 from raglift.retrieval.evaluation import evaluate_retriever
 from raglift.runfolder import RunFolder, hash_content
-from raglift.statistics.power import detectable_lift, questions_needed
+from raglift.statistics.power import Plan, detectable_lift, questions_needed
 
 NEAR = 0.75  # of their letter triples that two questions share, from which they are nearly the same
 MOST_PASSAGES = 3000  # beyond, an index is too slow to build for a look
@@ -104,18 +104,18 @@ def describe_outlook(experiment: Experiment, config: Config) -> Outlook:
     counts = Counter(question.split for question in experiment.questions)
     split = config.compare.split
     headline = counts["seen"] + counts["unseen"] if split == "all" else counts[split]
-    samples, seeds = config.answer.samples, config.seeds
+    plan = Plan(config.answer.samples, config.seeds)
     texts = {" ".join(passage.text.split()) for passage in experiment.passages}
     return Outlook(
         passages=len(experiment.passages),
         examples=len(experiment.examples),
         questions={str(name): number for name, number in counts.items()},
         arms=tuple(str(arm) for arm in config.list_arms()),
-        answers=count_asked(experiment, config) * samples * seeds,
+        answers=count_asked(experiment, config) * config.answer.samples * config.seeds,
         headline=f"{config.compare.a} → {config.compare.b} on {headline} {split} questions",
         headline_questions=headline,
-        detectable_lift=detectable_lift(headline, samples, seeds=seeds),
-        questions_for_ten_points=questions_needed(10.0, samples, seeds=seeds),
+        detectable_lift=detectable_lift(headline, plan),
+        questions_for_ten_points=questions_needed(10.0, plan),
         draft_rubrics=sum(question.rubric.draft for question in experiment.questions),
         near_overlaps=tuple(find_near_overlaps(experiment.examples, experiment.questions)),
         repeated_passages=len(experiment.passages) - len(texts),

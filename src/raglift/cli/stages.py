@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -21,9 +21,6 @@ from raglift.cli.options import (
     use_engine,
 )
 from raglift.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()
@@ -178,6 +175,8 @@ def compare_run_folders(
             return compare_arms(opened), language
     pair = {key: value for key, value in (("a", a), ("b", b)) if value is not None}
     compared = opened.config.compare.model_copy(update=pair)
+    if compared.a == compared.b:
+        raise InputError("--a and --b", f"'{compared.a}' twice", "two arms that differ", "two runs may share an arm")
     return read_comparison(opened, opened.config.model_copy(update={"compare": compared})), language
 
 

@@ -116,9 +116,6 @@ class Content:
     def b(self) -> str:
         return str(self.comparison["b"]["arm"])
 
-    def list_split(self, split: str) -> list[ShownQuestion]:
-        return [question for question in self.questions if split in (question.split, "all")]
-
     def rank_questions(self) -> list[ShownQuestion]:
         """From worst to best: by b, then a, then the mean of the other arms; ties keep their order."""
         return sorted(self.questions, key=self._rank)

@@ -74,13 +74,9 @@ def _fill_forest(canvas: Canvas, content: Content, rows: list[dict[str, Any]], m
         y += HEAD
         for row in rows:
             if str(row.get("split")) == split:
-                draw_lift(canvas, scale, row, y, (row.get("kind") == "headline" and _is_headline(row, content)))
+                draw_lift(canvas, scale, row, y, row.get("kind") == "headline")
                 y += step
     return height
-
-
-def _is_headline(row: dict[str, Any], content: Content) -> bool:
-    return row.get("split") in (content.comparison.get("split"), None) or row.get("split") == "all"
 
 
 def draw_lift(canvas: Canvas, scale: Scale, row: dict[str, Any], y: float, headline: bool) -> None:

@@ -16,6 +16,13 @@ from raglift.report.numbers import (
 from raglift.report.texts import TABLE, Say, say_split, say_verdict_word
 
 WITH_PASSAGE = ("oracle", "retrieved", "distractor")
+TESTS = {  # how the names of tests begin -> their texts
+    "exact sign-flip": "test.exact",
+    "Monte-Carlo sign-flip": "test.monte-carlo",
+    "two-level interval": "test.two-level",
+    "none": "test.none",
+}
+SHOWN_EXCLUDED = 5  # questions named, of those left out
 
 
 def say_verdict(comparison: dict[str, Any], say: Say) -> str:
@@ -57,6 +64,8 @@ def say_basis(comparison: dict[str, Any], say: Say) -> list[str]:
         sentences.append(say("verdict.margin", margin=f"{comparison['margin']:g}"))
     if comparison.get("questions_needed"):
         sentences.append(say("verdict.needed", count=format_count(comparison["questions_needed"])))
+    elif comparison.get("verdict") == "inconclusive" and "questions_needed" in comparison:
+        sentences.append(say("verdict.more seeds"))
     for other, row in (comparison.get("by_split") or {}).items():
         if other != split and is_number((row or {}).get("lift")):
             sentences.append(
@@ -71,13 +80,23 @@ def say_basis(comparison: dict[str, Any], say: Say) -> list[str]:
     return sentences
 
 
+def say_excluded(comparison: dict[str, Any], say: Say) -> str:
+    """How many questions were left out of the comparison, and the first of them; '' where none was."""
+    names = [str(name) for name in comparison.get("excluded_ids") or ()]
+    if not comparison.get("excluded"):
+        return ""
+    shown = ", ".join(names[:SHOWN_EXCLUDED]) + (", …" if len(names) > SHOWN_EXCLUDED else "")
+    return say("limits.excluded", count=format_count(comparison["excluded"])) + (f" ({shown})" if shown else "")
+
+
 def say_lift(comparison: dict[str, Any], say: Say) -> str:
     """`+20.0 points · 95 % interval [+7.5, +34.2] · p-value 0.015625 (exact …)`."""
     return " · ".join(
         (
             f"{say('word.lift')} {format_points(comparison.get('lift'))} {say('word.points')}",
             f"{say('word.interval')} {format_interval(comparison.get('ci95'))}",
-            f"{say('word.p')} {format_p(comparison.get('p_value'))} ({say_test(comparison.get('test'), say)})",
+            f"{say('word.p')} {format_p(comparison.get('p_value'))}"
+            + (f" ({say_test(comparison.get('test'), say)})" if is_number(comparison.get("p_value")) else ""),
         )
     )
 
@@ -85,7 +104,7 @@ def say_lift(comparison: dict[str, Any], say: Say) -> str:
 def say_test(test: object, say: Say) -> str:
     """The name of the test; those that are not known are given as they are."""
     name = str(test or "–")
-    for start, key in (("exact sign-flip", "test.exact"), ("Monte-Carlo sign-flip", "test.monte-carlo")):
+    for start, key in TESTS.items():
         if name.startswith(start):
             return say(key)
     return name

@@ -12,7 +12,7 @@ from rich.text import Text
 from raglift.records import SPLITS
 from raglift.report.founding import FoundingTable, build_founding_tables
 from raglift.report.numbers import MISSING, format_accuracy, format_tally
-from raglift.report.sentences import say_basis, say_lift, say_verdict
+from raglift.report.sentences import say_basis, say_excluded, say_lift, say_verdict
 from raglift.report.texts import Say, say_split, speak
 from raglift.report.trust import say_doubts
 from raglift.sanitization import clean_line, clean_values
@@ -40,6 +40,8 @@ def render_summary(comparison: dict[str, Any], language: str, report: Path | Non
         parts.append(Text(say_lift(comparison, say)))
     parts.append(Text(say_verdict(comparison, say), style="bold"))
     parts += [Text(sentence) for sentence in say_basis(comparison, say)]
+    if left_out := say_excluded(comparison, say):
+        parts.append(Text(left_out))
     parts += [Text(sentence, style="yellow") for sentence in say_doubts(comparison, say)]
     if report is not None:
         parts += [Text(), Text(say("summary.report", file=clean_line(str(report))), overflow="fold")]

@@ -53,6 +53,10 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "verdict.one arm": ("One arm was run, so nothing is compared.", "조건이 하나뿐이라 비교 결과가 없습니다."),
     "verdict.needed": ("About {count} questions would settle it.", "판단하려면 질문이 약 {count}개 필요합니다."),
+    "verdict.more seeds": (
+        "No number of questions alone would settle it; more training seeds would.",
+        "질문을 늘리는 것만으로는 판단할 수 없고, 학습 시드를 늘려야 합니다.",
+    ),
     "verdict.margin": (
         "The difference lies within {margin} points of 0 in both directions.",
         "차이가 양방향 모두 ±{margin}%p 안에 있습니다.",
@@ -76,6 +80,8 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "test.exact": ("exact sign-flip permutation test", "정확 부호 순열 검정"),
     "test.monte-carlo": ("Monte-Carlo sign-flip permutation test", "몬테카를로 부호 순열 검정"),
+    "test.two-level": ("over questions and training seeds", "질문과 학습 시드를 함께 본 검정"),
+    "test.none": ("not tested", "검정하지 않음"),
     # words
     "word.lift": ("Lift", "향상 폭"),
     "word.points": ("points", "%p"),
@@ -277,7 +283,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "답변 {count}개는 토큰 한도에서 잘렸습니다.",
     ),
     "limits.excluded": (
-        "{count} questions were left out of the comparison because an arm had no scored answer.",
+        "Left out of the comparison, for an arm had no scored answer to them: {count} question(s).",
         "한쪽 조건에 채점된 답변이 없어 질문 {count}개를 비교에서 뺐습니다.",
     ),
     "limits.model": (

@@ -39,66 +39,70 @@ class AssumedVariance:
 MILLER = AssumedVariance()
 
 
-def detectable_lift(
-    questions: int,
-    samples: float,
-    *,
-    seeds: int = 1,
-    assumed: AssumedVariance = MILLER,
-    power: float = POWER,
-    alpha: float = ALPHA,
-) -> float | None:
-    """Smallest true lift, in points, that is found with probability `power`.
+@dataclass(frozen=True)
+class Plan:
+    """How a run is to be made and judged; ValueError for what cannot be.
 
-    `samples` is per question, arm and seed; `math.inf` removes the sampling variance.
+    Args:
+        samples: per question, arm and seed; `math.inf` removes the sampling variance.
+        seeds: training seeds.
+        power, alpha: the wanted probability to find the lift, and of a false positive (two-sided).
+    """
+
+    samples: float
+    seeds: int = 1
+    assumed: AssumedVariance = MILLER
+    power: float = POWER
+    alpha: float = ALPHA
+
+    def __post_init__(self) -> None:
+        if not self.samples >= 1:
+            raise ValueError(f"samples is {self.samples}: expected at least 1")
+        if self.seeds < 1:
+            raise ValueError(f"seeds is {self.seeds}: expected at least 1")
+        if not min(self.assumed.question, self.assumed.sampling, self.assumed.seed) >= 0:
+            raise ValueError(f"{self.assumed}: a variance cannot be negative")
+        if not (0 < self.alpha < 1 and 0 < self.power < 1):
+            raise ValueError(f"power {self.power} and alpha {self.alpha}: expected numbers between 0 and 1")
+
+    @property
+    def quantiles(self) -> float:
+        """z_{α/2} + z_β."""
+        return sum_of_quantiles(self.power, self.alpha)
+
+    @property
+    def over_questions(self) -> float:
+        """ω² + σ_A²/K + σ_B²/K, with K samples of each of the seeds."""
+        return self.assumed.question + 2 * self.assumed.sampling / (self.samples * self.seeds)
+
+    @property
+    def over_seeds(self) -> float:
+        """τ²/S."""
+        return self.assumed.seed / self.seeds
+
+
+def detectable_lift(questions: int, plan: Plan) -> float | None:
+    """Smallest true lift, in points, that is found with the plan's power.
+
     None when there are fewer than 6 questions or no lift up to 100 points would be found.
     """
-    _check_plan(samples, seeds, assumed, power, alpha)
     if questions < FEWEST_QUESTIONS:
         return None
-    variance = _spread_over_questions(samples, seeds, assumed) / questions + assumed.seed / seeds
-    lift = 100.0 * sum_of_quantiles(power, alpha) * math.sqrt(variance)
+    lift = 100.0 * plan.quantiles * math.sqrt(plan.over_questions / questions + plan.over_seeds)
     return lift if lift <= 100.0 else None
 
 
-def questions_needed(
-    lift: float,
-    samples: float,
-    *,
-    seeds: int = 1,
-    assumed: AssumedVariance = MILLER,
-    power: float = POWER,
-    alpha: float = ALPHA,
-) -> int | None:
-    """Questions that find a true lift of `lift` points (either sign) with probability `power`.
+def questions_needed(lift: float, plan: Plan) -> int | None:
+    """Questions that find a true lift of `lift` points (either sign) with the plan's power.
 
     None when no number of questions is enough, because the seeds alone vary too much.
     """
-    _check_plan(samples, seeds, assumed, power, alpha)
     if not 0 < abs(lift) <= 100:
         raise ValueError(f"lift is {lift} points: expected a number from -100 to 100 other than 0")
-    left = (lift / 100.0 / sum_of_quantiles(power, alpha)) ** 2 - assumed.seed / seeds
-    if left <= 0:
-        return None
-    return max(FEWEST_QUESTIONS, math.ceil(_spread_over_questions(samples, seeds, assumed) / left - 1e-9))
+    left = (lift / 100.0 / plan.quantiles) ** 2 - plan.over_seeds
+    return max(FEWEST_QUESTIONS, math.ceil(plan.over_questions / left - 1e-9)) if left > 0 else None
 
 
 def sum_of_quantiles(power: float, alpha: float) -> float:
     """z_{α/2} + z_β."""
     return float(special.ndtri(1 - alpha / 2) + special.ndtri(power))
-
-
-def _spread_over_questions(samples: float, seeds: int, assumed: AssumedVariance) -> float:
-    """ω² + σ_A²/K + σ_B²/K, with K samples of each of the seeds."""
-    return assumed.question + 2 * assumed.sampling / (samples * seeds)
-
-
-def _check_plan(samples: float, seeds: int, assumed: AssumedVariance, power: float, alpha: float) -> None:
-    if not samples >= 1:
-        raise ValueError(f"samples is {samples}: expected at least 1")
-    if seeds < 1:
-        raise ValueError(f"seeds is {seeds}: expected at least 1")
-    if not min(assumed.question, assumed.sampling, assumed.seed) >= 0:
-        raise ValueError(f"{assumed}: a variance cannot be negative")
-    if not (0 < alpha < 1 and 0 < power < 1):
-        raise ValueError(f"power {power} and alpha {alpha}: expected numbers between 0 and 1")
