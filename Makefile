@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install develop browser demo test check docs clean
+.PHONY: install develop browser demo test check audit faults fuzz docs clean
 
 install: .venv/installed
 
@@ -42,6 +42,27 @@ check: develop
 	$(BIN)/ruff format --check src tests
 	$(BIN)/mypy
 	$(BIN)/python -m raglift.documentation --check
+	$(BIN)/pip check
+	$(BIN)/deptry src
+
+# Known vulnerabilities of the installed packages; asks a service on the network.
+audit: develop
+	$(BIN)/pip install -q pip-audit
+	$(BIN)/pip-audit --local --skip-editable
+
+# The whole fault suite: writes its table into docs/reliability.md. Root may mount the small disks that it fills.
+faults: develop
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fault_suite.py --write
+
+# Coverage-guided fuzzing: FUZZ_SECONDS for each reader.
+FUZZ_SECONDS ?= 60
+FUZZ_READERS ?= config override dataset lines table review rubric adapter chat judge server run grades
+fuzz: develop
+	$(BIN)/pip install -q -c constraints.txt -e ".[fuzz]"
+	for reader in $(FUZZ_READERS); do \
+	  $(BIN)/python tests/fuzz_readers.py $$reader build/corpus/$$reader \
+	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 -print_final_stats=1 || exit 1; \
+	done
 
 docs: develop
 	$(BIN)/python -m raglift.documentation

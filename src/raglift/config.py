@@ -187,7 +187,7 @@ class Config(Section):
     model: Annotated[str, BeforeValidator(_join_names)] = "gemma3-270m"
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    trust_remote_code: bool = False
+    trust_remote_code: Literal[False] = False  # no code that comes with a model is ever run
     arms: Annotated[tuple[str, ...], BeforeValidator(_split_names)] = DEFAULT_ARMS
     seed: int = Field(0, ge=0)
     seeds: int = Field(1, ge=1)
@@ -278,6 +278,29 @@ def override_section(config: Config, section: str, overrides: Sequence[str]) -> 
     return validate_config(values, "--set")
 
 
+class PlainLoader(yaml.SafeLoader):
+    """Safe YAML without aliases: a few lines of them can stand for more values than memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(f"an alias (*{event.anchor}) in line {event.start_mark.line + 1}")
+        return super().compose_node(parent, index)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The value of a YAML text; InputError for what is none."""
+    try:
+        return yaml.load(text, Loader=PlainLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error) or "not YAML"
+        raise InputError(f"{where}:{mark.line + 1}" if mark else where, str(problem), "key: value lines") from None
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
+        # The library's own constructors raise these for dates, numbers and keys that cannot be.
+        raise InputError(where, f"no value of YAML ({type(error).__name__}: {error})", "key: value lines") from None
+
+
 def read_yaml(file: Path) -> dict[str, Any]:
     """A YAML mapping; InputError for anything else."""
     try:
@@ -286,15 +309,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raise InputError(str(file), "no such file", "an experiment.yaml", "raglift init DIR makes one") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(str(file), f"cannot be read ({error})", "a UTF-8 YAML file") from None
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{file}:{mark.line + 1}" if mark else str(file)
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise InputError(where, str(problem), "key: value lines") from None
-    except RecursionError:
-        raise InputError(str(file), "nested too deep", "key: value lines") from None
+    values = parse_yaml(text, str(file))
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -369,6 +384,6 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
             raise InputError(f"--set {override}", f"'{section}' is no section", "section.key=value")
         place = inner
     try:
-        place[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+        place[last] = parse_yaml(text, f"--set {key}")
+    except InputError:
         place[last] = text

@@ -16,6 +16,7 @@ from raglift.records import SPLITS, Counterfactual, Example, Experiment, Passage
 
 BUNDLED = ("ml-qa-ko",)
 EXPERIMENT_FILES = ("experiment.yaml", "passages.jsonl", "train.jsonl", "questions.jsonl")
+_HALF = re.compile("[\ud800-\udfff]")  # JSON escapes can spell it, no tokenizer can read it
 QUESTION_KEYS = {"id", "question", "passage_id", "split", "reference", "rubric", "counterfactual"}
 FILL_IN = "<fill in: "  # begins every text of a template row that `init` leaves to the user
 RUBRIC_KEYS = {"must", "must_not", "pass", "fail", "draft"}
@@ -300,7 +301,7 @@ def _parse_counterfactual(value: Any, where: str) -> Counterfactual:
 def _parse_line(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also numbers of thousands of digits
         raise InputError(where, f"not JSON ({error})", "one JSON object a line") from None
     if not isinstance(row, dict):
         raise InputError(where, _describe(row), "one JSON object a line")
@@ -326,6 +327,8 @@ def _read_text(row: dict[str, Any], key: str, where: str) -> str:
             "your own text",
             "this file is a template: write your training rows and questions into it (docs/your-data.md)",
         )
+    if _HALF.search(value):
+        raise InputError(f"{where}: {key}", "half of a character (a lone surrogate)", "text", "save the file as UTF-8")
     return unicodedata.normalize("NFC", value)
 
 

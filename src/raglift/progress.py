@@ -11,6 +11,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from raglift.sanitization import clean_text
+
 console = Console(stderr=True, highlight=False)
 PLAIN_INTERVAL = 15.0  # seconds between lines where no bar can be drawn
 _redirected: list[Callable[[str], None]] = []
@@ -65,7 +67,8 @@ class Bar:
 
 
 def say(line: str) -> None:
-    """One plain line to standard error; markup in it stays text."""
+    """One plain line to standard error; markup in it stays text, control characters are seen and not obeyed."""
+    line = clean_text(line)
     if _redirected:
         _redirected[-1](line)
     else:

@@ -163,6 +163,12 @@ def _read_sealed(file: Path) -> dict[str, Any]:
     checksum = value.pop("checksum", None)
     if checksum is not None and checksum != hash_content(value):
         raise ValueError("its checksum differs")
+    stages = value.get("stages", {})
+    if not isinstance(stages, dict) or not all(
+        isinstance(noted, dict) and isinstance(noted.get("files"), dict) and "made_from" in noted
+        for noted in stages.values()
+    ):
+        raise ValueError("its stages are none")
     return value
 
 

@@ -28,6 +28,11 @@ def clean_line(text: str) -> str:
     return " ".join(clean_text(text).split())
 
 
+def escape_json(text: str) -> str:
+    """JSON text of the same value in which no character is obeyed by a terminal or cannot be encoded."""
+    return _UNSAFE.sub(_escape_character, text)
+
+
 def clean_values(value: Any) -> Any:
     """`clean_text` over every text (keys too) of a JSON value; NaN and infinities become None."""
     if isinstance(value, str):
@@ -55,6 +60,13 @@ def clean_cell(text: str) -> str:
     """Text for a CSV cell that spreadsheet programs never run as a formula (OWASP, CSV injection)."""
     line = clean_line(text)
     return "'" + line if line.startswith(_FORMULA_START) or text.startswith(_FORMULA_START) else line
+
+
+def _escape_character(match: re.Match[str]) -> str:
+    if match.group() in "\r\n\t":  # between values; inside texts JSON has escaped them
+        return match.group()
+    units = match.group().encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at] << 8 | units[at + 1]:04x}" for at in range(0, len(units), 2))
 
 
 def _show_character(match: re.Match[str]) -> str:

@@ -30,6 +30,7 @@ from raglift.models.loading import (
     read_window,
 )
 from raglift.models.remote import RemoteModel, identify_remote, parse_remote
+from raglift.offline import prepare_network
 from raglift.preflight import check_tokenizer
 from raglift.progress import say
 from raglift.prompts import PromptWriter
@@ -228,6 +229,7 @@ def create_shelf(folder: RunFolder, config: Config) -> ModelShelf:
 def open_shelf(folder: str, settings: str, identity: str) -> ModelShelf:
     """The shelf of this process for another's; InputError where the two would not mean the same."""
     config = Config.model_validate_json(settings)
+    prepare_network()  # a worker process begins here
     run = RunFolder(Path(folder))
     node = socket.gethostname()
     if not run.manifest_file.exists():

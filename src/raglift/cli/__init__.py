@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from raglift.cli import starting, stages, grading, search, bench, chat, export  # isort: skip
 from raglift.cli.options import app
 from raglift.errors import Interruption, RagliftError
+from raglift.offline import prepare_network
 from raglift.progress import say
 
 __all__ = ["app", "bench", "chat", "export", "grading", "main", "search", "stages", "starting"]
@@ -26,6 +27,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
+    prepare_network()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop_politely)
     try:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raglift.cli.options import AS_JSON, OVERRIDES, print_json
+from raglift.cli.options import AS_JSON, OVERRIDES, print_json, show
 from raglift.cli.search import bench_app
 
 
@@ -83,4 +83,4 @@ def print_figures(figures: dict[str, Any], as_json: bool) -> None:
         return
     for name, value in figures.items():
         if value is not None:
-            typer.echo(f"{name.replace('_', ' '):<34} {value}")
+            show(f"{name.replace('_', ' '):<34} {value}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raglift.cli.options import AS_JSON, EXPERIMENT, OVERRIDES, RUN_DIR, app, print_json, run_stage
+from raglift.cli.options import AS_JSON, EXPERIMENT, OVERRIDES, RUN_DIR, app, print_json, run_stage, show
 from raglift.errors import InputError, suggest_name
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def grade(  # noqa: PLR0913, PLR0917  an option each for what, by whom and where
     if as_json:
         print_json({**counts, "out": str(out)})
     else:
-        typer.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
-        typer.echo(f"grades: {out}")
+        show(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+        show(f"grades: {out}")
 
 
 def explain_grades(
@@ -87,7 +87,7 @@ def explain_grades(
     if as_json:
         print_json({"explanations": [explanation_as_json(one) for one in found]})
     else:
-        typer.echo("\n\n".join(format_explanation(one) for one in found))
+        show("\n\n".join(format_explanation(one) for one in found))
 
 
 def grade_run_folder(run_dir: Path, grader: str | None, overrides: list[str]) -> None:
@@ -99,7 +99,7 @@ def grade_run_folder(run_dir: Path, grader: str | None, overrides: list[str]) ->
         fix = f"raglift review {run_dir}: people grade there" if grader == "human" else suggest_name(grader, GRADERS)
         raise InputError(f"--grader {grader}", "no such grader", " or ".join(GRADERS), fix)
     opened = run_stage(run_dir, "grade", lambda run: grade_answers(run, grader), overrides)
-    typer.echo(f"grades: {opened.folder.grades(grader or opened.config.grader)}")
+    show(f"grades: {opened.folder.grades(grader or opened.config.grader)}")
 
 
 rubric_app = typer.Typer(no_args_is_help=True, help="Work on rubrics.")
@@ -126,7 +126,7 @@ def draft_rubric(
     if write:
         folder = find_experiment(experiment)
         drafted = write_missing_rubrics(folder, question)
-        typer.echo(f"{drafted} rubrics drafted, marked as draft: {folder / 'questions.jsonl'}")
+        show(f"{drafted} rubrics drafted, marked as draft: {folder / 'questions.jsonl'}")
         return
     drafts = draft_rubrics(find_experiment(experiment), question)
     print_json(drafts if question is None else drafts[question])
@@ -164,10 +164,10 @@ def review(  # noqa: PLR0913, PLR0917  an option each for who, what and where
     reviewed = open_review(opened, choice)
     if export is not None or import_from is not None:
         for line in exchange_tables(reviewed, export, import_from):
-            typer.echo(line)
+            show(line)
         return
-    serve_review(reviewed, language or opened.config.report.language, port, typer.echo)
-    typer.echo(describe_end(opened.folder, reviewed, ["raglift", *sys.argv[1:]]))
+    serve_review(reviewed, language or opened.config.report.language, port, show)
+    show(describe_end(opened.folder, reviewed, ["raglift", *sys.argv[1:]]))
 
 
 @app.command()
@@ -189,7 +189,7 @@ def agree(
     if as_json:
         print_json(result)
     else:
-        typer.echo(f"{format_agreement(result)}\nagreement: {locate_agreement(opened.folder)}")
+        show(f"{format_agreement(result)}\nagreement: {locate_agreement(opened.folder)}")
 
 
 @app.command()
@@ -210,4 +210,4 @@ def draw(
     if as_json:
         print_json(drawn)
     else:
-        typer.echo(format_draw(drawn, str(run_dir)))
+        show(format_draw(drawn, str(run_dir)))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raglift.sanitization import clean_text, escape_json
+
 if TYPE_CHECKING:
     from raglift.experiment import Run
 
@@ -65,4 +67,9 @@ def use_engine(run: Run, name: str, address: str | None) -> Iterator[None]:
 
 def print_json(value: dict[str, Any]) -> None:
     """One JSON object on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(escape_json(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n")
+
+
+def show(text: str) -> None:
+    """Text to standard output; control characters in it are seen and not obeyed."""
+    typer.echo(clean_text(text))

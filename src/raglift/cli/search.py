@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from raglift.cli.options import AS_JSON, EXPERIMENT, OVERRIDES, app, print_json
+from raglift.cli.options import AS_JSON, EXPERIMENT, OVERRIDES, app, print_json, show
 from raglift.errors import InputError
 
 
@@ -44,7 +44,7 @@ def retrieve(
         else:
             for name, value in figures.items():
                 if name != "ranks":
-                    typer.echo(f"{name.replace('_', ' '):<24} {value}")
+                    show(f"{name.replace('_', ' '):<24} {value}")
         return
     passages = resolver.experiment.passage_by_id
     found = [
@@ -54,10 +54,10 @@ def retrieve(
     if as_json:
         print_json({"question": question, "passages": found})
     elif not found:
-        typer.echo("nothing found: no passage reaches the threshold")
+        show("nothing found: no passage reaches the threshold")
     else:
         for row in found:
-            typer.echo(f"{row['score']:.3f}  {row['passage_id']}\n       {row['text']}")
+            show(f"{row['score']:.3f}  {row['passage_id']}\n       {row['text']}")
 
 
 @app.command("tune-retriever")
@@ -80,7 +80,7 @@ def tune_retriever(
     if as_json:
         print_json({**tuned.figures, "threshold": tuned.threshold, "weight": tuned.weight})
     else:
-        typer.echo(f"{describe_tuning(tuned)}\nretriever: {resolver.folder.retriever}")
+        show(f"{describe_tuning(tuned)}\nretriever: {resolver.folder.retriever}")
 
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
@@ -130,4 +130,4 @@ def bench_retrieve(
     for name, value in figures.items():
         typer.echo(f"{name.replace('_', ' '):<34} {value}")
     for row in rows:
-        typer.echo("  ".join(f"{name.replace('_', ' ')} {value}" for name, value in row.items()))
+        show("  ".join(f"{name.replace('_', ' ')} {value}" for name, value in row.items()))

@@ -18,6 +18,7 @@ from raglift.cli.options import (
     app,
     print_json,
     run_stage,
+    show,
     use_engine,
 )
 from raglift.errors import InputError
@@ -91,7 +92,7 @@ def index(run_dir: RUN_DIR) -> None:
     from raglift.experiment import index_passages
 
     run_stage(run_dir, "index", index_passages)
-    typer.echo(f"index: {run_dir / 'index'}")
+    show(f"index: {run_dir / 'index'}")
 
 
 @app.command()
@@ -100,7 +101,7 @@ def train(run_dir: RUN_DIR, engine: ENGINE = "local", address: ADDRESS = None) -
     from raglift.experiment import train_adapters
 
     run_stage(run_dir, "train", train_adapters, engine=engine, address=address)
-    typer.echo(f"adapters: {run_dir / 'adapters'}")
+    show(f"adapters: {run_dir / 'adapters'}")
 
 
 @app.command()
@@ -109,7 +110,7 @@ def answer(run_dir: RUN_DIR, engine: ENGINE = "local", address: ADDRESS = None) 
     from raglift.experiment import answer_questions
 
     run_stage(run_dir, "answer", answer_questions, engine=engine, address=address)
-    typer.echo(f"answers: {run_dir / 'answers.jsonl'}")
+    show(f"answers: {run_dir / 'answers.jsonl'}")
 
 
 @app.command()
@@ -186,4 +187,4 @@ def report(run_dir: RUN_DIR) -> None:
     from raglift.experiment import report_run
 
     opened = run_stage(run_dir, "report", report_run)
-    typer.echo(f"report: {opened.folder.report('html')}")
+    show(f"report: {opened.folder.report('html')}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from raglift.cli.options import ARMS, AS_JSON, EXPERIMENT, OVERRIDES, app, print_json
+from raglift.cli.options import ARMS, AS_JSON, EXPERIMENT, OVERRIDES, app, print_json, show
 
 
 @app.command()
@@ -63,7 +63,7 @@ def init(  # noqa: PLR0913, PLR0917  an option each for what can be read and how
     if as_json:
         print_json({**asdict(made), "folder": str(made.folder)})
     else:
-        typer.echo("\n".join(describe_new(made)))
+        show("\n".join(describe_new(made)))
 
 
 @app.command()

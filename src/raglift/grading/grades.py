@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 from raglift.datasets import dump_line, normalize_question, read_jsonl
-from raglift.errors import InputError, suggest_name
+from raglift.errors import InputError, RunError, suggest_name
 from raglift.progress import show_progress
-from raglift.records import Answer, Experiment, Grade, Question, Rubric
+from raglift.records import Answer, Experiment, Grade, Question, Rubric, Verdict
 from raglift.runfolder import RunFolder, recover_lines, write_atomically
 
 
@@ -112,8 +112,17 @@ def read_grades(file: Path) -> dict[str, Grade]:
     latest: dict[str, dict[str, dict[str, Any]]] = {}
     for row in recover_lines(file):
         if "key" in row:
+            check_row(row, file)
             latest.setdefault(row["key"], {})[str(row.get("author", ""))] = row
     return {key: settle_grade(list(by_author.values())) for key, by_author in latest.items()}
+
+
+def check_row(row: Mapping[str, Any], file: Path) -> None:
+    """RunError for a row that no grader of this package has written."""
+    texts = all(isinstance(row.get(name), str) for name in ("key", "question_id", "reason", "grader"))
+    evidence = row.get("evidence", [])
+    if not texts or row.get("verdict") not in get_args(Verdict) or not isinstance(evidence, list):
+        raise RunError(f"{file}: a row is no grade: {str(dict(row))[:120]}\n  to do: raglift grade {file.parent}")
 
 
 def settle_grade(rows: Sequence[dict[str, Any]]) -> Grade:

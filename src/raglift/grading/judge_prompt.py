@@ -115,7 +115,9 @@ def read_reply(raw: str, code: str) -> Vote:
     fenced = re.fullmatch(r"```(?:json)?\s*\n(.*)\n\s*```", text, re.DOTALL)
     try:
         value = json.loads(fenced[1] if fenced else text, object_pairs_hook=_refuse_repeats)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except UnreadableReplyError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise UnreadableReplyError(f"not one JSON object ({error})") from None
     if not isinstance(value, dict):
         raise UnreadableReplyError(f"a JSON {type(value).__name__}, no object")

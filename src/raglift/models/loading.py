@@ -51,7 +51,7 @@ def load_model(config: Config, prompts: PromptWriter | None = None) -> LoadedMod
             dtype=choose_precision(config.precision, device),
             use_safetensors=True,
             attn_implementation="sdpa",
-            trust_remote_code=config.trust_remote_code,
+            trust_remote_code=False,
         )
     model.to(device).eval()
     return LoadedModel(config.model, identify_base(config), model, prompts.tokenizer, prompts)
@@ -62,9 +62,7 @@ def load_prompts(config: Config) -> PromptWriter:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     with explain_failures(config.model):
-        tokenizer = AutoTokenizer.from_pretrained(
-            locate_model(config.model), trust_remote_code=config.trust_remote_code
-        )
+        tokenizer = AutoTokenizer.from_pretrained(locate_model(config.model), trust_remote_code=False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.eos_token_id is None:
@@ -75,7 +73,7 @@ def load_prompts(config: Config) -> PromptWriter:
 def read_window(config: Config) -> int:
     """Tokens that the model can see at once."""
     with explain_failures(config.model):
-        found = AutoConfig.from_pretrained(locate_model(config.model), trust_remote_code=config.trust_remote_code)
+        found = AutoConfig.from_pretrained(locate_model(config.model), trust_remote_code=False)
     return int(found.get_text_config().max_position_embeddings)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raglift.config import ServerConfig
+from raglift.offline import require_local
 
 LARGEST_REPLY = 2**20  # bytes; a server that sends more is not answering
 SHOWN_ERROR = 2000  # characters of a failed call's body that are kept
@@ -72,6 +73,8 @@ class ModelServer:
 
     def __init__(self, url: str, model: str, settings: ServerConfig, section: str) -> None:
         import openai  # heavy: only where a server is used
+
+        require_local(url, f"{section}: {url}")
 
         self.url, self.model, self.settings, self.section = url, model, settings, section
         self._key = os.environ.get(settings.api_key_env, "")

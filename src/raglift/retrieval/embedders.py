@@ -153,7 +153,7 @@ def load_sentence_transformer(id_or_path: str) -> Any:
             "pip install sentence-transformers, or set retrieval.embedder to e5-small",
         ) from None
     try:
-        return SentenceTransformer(id_or_path)
+        return SentenceTransformer(id_or_path, model_kwargs={"use_safetensors": True})
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(

@@ -37,5 +37,5 @@ def read_ranking(file: Path) -> Ranking | None:
         value = json.loads(file.read_text(encoding="utf-8"))
         rows = {text: tuple(Retrieved(**row) for row in found) for text, found in value["rows"].items()}
         return Ranking(value["made_from"], value["threshold"], rows)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

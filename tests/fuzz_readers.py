@@ -1,0 +1,27 @@
+"""Coverage-guided fuzzing of the readers, by hand: `make fuzz` (needs the extra `fuzz`)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["raglift"]):
+    from hostile_readers import READERS, SEEDS, feed
+
+
+def main() -> None:
+    """`fuzz_readers.py READER CORPUS [libFuzzer options]`: the corpus is filled with the reader's seeds."""
+    name, corpus = sys.argv[1], Path(sys.argv[2])
+    if name not in READERS:
+        raise SystemExit(f"no reader '{name}', there are " + ", ".join(READERS))
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(SEEDS[name]):
+        (corpus / f"seed-{number}").write_bytes(seed)
+    atheris.Setup([sys.argv[0], str(corpus), *sys.argv[3:]], lambda data: feed(name, data))
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Whatever stands in a file or a request: own errors only, no hang, nothing outside its folder, nothing obeyed."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+
+from hostile_readers import FOLDER, READERS, SEEDS, feed
+from raglift import progress
+from raglift.cli.options import print_json, show
+from raglift.config import load_config, parse_yaml
+from raglift.errors import InputError
+from raglift.grading.rubric import grade_rubric
+from raglift.records import Rubric
+from raglift.sanitization import escape_json
+
+HOSTILE = (
+    "\x1b[2J\x1b]0;title\x07",
+    "\x9b31m",
+    "\u202egnp.exe",
+    "nul \x00 bell \x07",
+    "lone \ud800 half",
+    "[bold red]markup[/bold red]",
+    "<script>alert(1)</script>",
+    "tag \U000e0041",
+)
+PIECES = (
+    b'{"', b'": ', b"[", b"]", b"{", b"}", b'"', b",", b"\n", b"\0", b"\xff", b"\\ud800", b"\\u0000", b"NaN", b"1e999",
+    b"9" * 5000, b"-", b"null", b"true", b"id", b"key", b"must", b"rubric", b"model", b"content", b"../../x", b"re: ",
+    b"(a+)+$", b"&a", b"*a", b"!!python/object:os.system", b"<<", b"? ", b": ", b"\xe2\x80\xae", b"\x1b[2J", b"=1+1",
+)  # fmt: skip
+
+
+def join(parts: list[bytes]) -> bytes:
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("name", READERS)
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(some.data())
+def test_readers_raise_only_the_packages_own_errors(name: str, data: some.DataObject) -> None:
+    pieces = some.lists(some.one_of(some.sampled_from([*PIECES, *SEEDS[name]]), some.binary(max_size=8)), max_size=12)
+    feed(name, data.draw(pieces.map(join)))
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_seeds_are_read_or_refused(name: str) -> None:
+    for seed in SEEDS[name]:
+        feed(name, seed)
+        feed(name, seed * 3)
+
+
+def test_readers_write_nothing() -> None:
+    outside = FOLDER.parent / "x"
+    assert not outside.exists() and not (FOLDER.parent.parent / "x").exists()
+
+
+def test_aliases_of_yaml_are_refused_before_they_multiply() -> None:
+    bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+        f"{name}: &{name} [{','.join(['*' + before] * 9)}]\n"
+        for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    with pytest.raises(InputError, match="an alias"):
+        parse_yaml(bomb, "bomb.yaml")
+
+
+def test_code_of_a_model_is_never_run(tmp_path: Path) -> None:
+    file = tmp_path / "experiment.yaml"
+    file.write_text("name: x\ntrust_remote_code: true\n")
+    with pytest.raises(InputError, match="trust_remote_code"):
+        load_config(file)
+    file.write_text("name: !!python/object/apply:os.system ['touch /tmp/x']\n")
+    with pytest.raises(InputError, match="could not determine a constructor"):
+        load_config(file)
+
+
+@pytest.mark.parametrize("pattern", ["re: (a+)+$", "re: (a|a)*b", "re: (.*)*x", "a … " * 30 + "b", "가 나 다 " * 10])
+def test_patterns_are_bounded_in_time(pattern: str) -> None:
+    started = time.process_time()
+    grade_rubric(Rubric(((pattern,),)), "a" * 20_000 + "가 나 다 " * 200)
+    assert time.process_time() - started < 20, "processor time, whatever else the machine does"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_terminal_obeys_no_text(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show(f"experiment {text}")
+    progress.say(f"error: {text}")
+    print_json({"text": text})
+    out, error = capsys.readouterr()
+    for character in "\x1b\x9b\x07\x00\u202e\ud800\U000e0041":
+        assert character not in out + error
+    assert json.loads(out.splitlines()[-1]) == {"text": text}, "the JSON value is the same"
+    if "[bold" in text:
+        assert text in error and text in out
+
+
+@given(some.text())
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_escaped_json_is_the_same_value(text: str) -> None:
+    value: Any = {"a": [text]}
+    assert json.loads(escape_json(json.dumps(value, ensure_ascii=False))) == value
