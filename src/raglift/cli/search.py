@@ -128,6 +128,6 @@ def bench_retrieve(
         print_json({"query": figures, "retrieve": rows})
         return
     for name, value in figures.items():
-        typer.echo(f"{name.replace('_', ' '):<34} {value}")
+        show(f"{name.replace('_', ' '):<34} {value}")
     for row in rows:
         show("  ".join(f"{name.replace('_', ' ')} {value}" for name, value in row.items()))
