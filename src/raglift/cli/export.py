@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from raglift.cli.options import RUN_DIR, app
+from raglift.cli.options import RUN_DIR, app, show
 from raglift.errors import InputError
 
 
@@ -49,7 +49,7 @@ def export(
         folder = to or run_dir / "export" / "inspect"
         answers = read_answers(opened.folder, opened.plan())
         files = write_logs(folder, opened.experiment, opened.config, answers, grades)
-        typer.echo(f"logs: {len(files)} in {folder}; next: inspect view --log-dir {folder}")
+        show(f"logs: {len(files)} in {folder}; next: inspect view --log-dir {folder}")
         return
     from raglift.export.weights import export_weights, push_folder, require_token
     from raglift.records import TUNINGS
@@ -60,5 +60,5 @@ def export(
     seed = opened.config.seed if seed is None else seed
     written = export_weights(opened.models, tuning, seed, to)
     if push is not None:
-        typer.echo(f"pushed: {push_folder(written, push, token, private=not public)}")
-    typer.echo(f"model: {written}")
+        show(f"pushed: {push_folder(written, push, token, private=not public)}")
+    show(f"model: {written}")
