@@ -283,8 +283,7 @@ class PlainLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.YAMLError(f"an alias (*{event.anchor}) in line {event.start_mark.line + 1}")
+            raise yaml.YAMLError("an alias (*name); write its value out")
         return super().compose_node(parent, index)
 
 
