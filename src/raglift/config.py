@@ -92,7 +92,7 @@ class AnswerConfig(Section):
     # Where an answer ends besides its end token. An untuned model never writes that token and runs on; `line` ends
     # every arm's answers at their first line break, `auto` does so where no training answer has one.
     stop: Literal["auto", "line", "token"] = "auto"
-    questions_per_batch: int = Field(48, ge=1)
+    questions_per_batch: int = Field(32, ge=1)
     distractors: int = Field(4, ge=1)
 
 

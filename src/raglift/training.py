@@ -98,6 +98,7 @@ def train_adapter(folder: RunFolder, loaded: LoadedModel, config: Config, job: T
         say(f"out of memory: train {name} again with {describe_batch(smaller)}")
         job = replace(job, made_from=hash_content(job.made_from, "smaller batch"))
         return train_adapter(folder, loaded, smaller, job, meter)
+    release_memory()  # a trainer refers to itself: what it holds waits for the collector
     return [*sorted(file for file in target.iterdir() if file.name != "README.md"), log]
 
 
