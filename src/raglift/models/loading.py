@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -134,7 +135,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory() -> None:
-    """Give back what the GPU's allocator holds without using it."""
+    """Collect what only refers to itself, and give back what the GPU's allocator holds without using it."""
+    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
