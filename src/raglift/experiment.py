@@ -42,7 +42,7 @@ from raglift.progress import say
 from raglift.prompts import PromptContext
 from raglift.records import Experiment
 from raglift.report.writing import write_report
-from raglift.runfolder import RunFolder, hash_content, write_json
+from raglift.runfolder import RunFolder, hash_content, recover_lines, write_json
 from raglift.shelf import ModelShelf, create_shelf
 from raglift.training import TrainingJob, train_on_shelf
 
@@ -276,6 +276,7 @@ def answer_questions(run: Run) -> None:
         finally:
             run.models.note_spending()
     run.folder.record_artifact("answer", hash_content(parts), [], parts)
+    run.folder.update_manifest(answer_rows=len(recover_lines(run.folder.answers)))
 
 
 def grade_answers(run: Run, grader: str | None = None) -> None:

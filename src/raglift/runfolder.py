@@ -273,6 +273,9 @@ class RunFolder:
             if broken:
                 shown = ", ".join(map(str, broken[:5])) + (" …" if len(broken) > 5 else "")
                 found.append(Damage(self._name_stage(file), file.name, f"line {shown} is no whole row"))
+        noted, left = self.read_manifest().get("answer_rows", 0), len(recover_lines(self.answers))
+        if left < noted and not any(damage.file == self.answers.name for damage in found):
+            found.append(Damage("answer", self.answers.name, f"{left} of {noted} rows are left"))
         return found
 
     def refuse_damage(self, stage: str) -> None:

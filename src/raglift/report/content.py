@@ -158,9 +158,14 @@ def gather_content(folder: RunFolder, experiment: Experiment, config: Config) ->
 
 
 def read_settled_manifest(folder: RunFolder) -> dict[str, Any]:
-    """The manifest without the checksums of the index, whose files are named by chance, and of the report itself."""
+    """The manifest without the checksums of the index, whose files are named by chance, and without the report's own.
+
+    So a report that is written again over the same run is the same: the first could not know its own time either.
+    """
     manifest = folder.read_manifest()
     stages = manifest.get("stages") or {}
+    if "times" in manifest:
+        manifest["times"] = {stage: seconds for stage, seconds in manifest["times"].items() if stage != "report"}
     return {**manifest, "stages": {name: stages[name] for name in sorted(stages) if name not in ("index", "report")}}
 
 
