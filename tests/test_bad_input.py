@@ -14,7 +14,7 @@ import pytest
 from raglift.cli import main
 from raglift.config import load_config
 from raglift.errors import InputError
-from raglift.experiment import open_run
+from raglift.experiment import grade_answers, open_run
 
 Edit = Callable[[Path, Callable[[list[dict[str, Any]]], None]], None]
 
@@ -260,3 +260,9 @@ def test_tables_too_small_to_tell_are_not_estimable_and_never_nan(
     result = json.loads(capsys.readouterr().out)
     assert result["verdict"] == "not estimable"
     assert "NaN" not in json.dumps(result)
+
+
+def test_a_run_that_people_grade_waits_for_them(tiny_experiment: Path, tmp_path: Path) -> None:
+    run = open_run(str(tiny_experiment), tmp_path / "run", ["grader=human"])
+    with pytest.raises(InputError, match="raglift review"):
+        grade_answers(run)

@@ -296,6 +296,13 @@ def grade_answers(run: Run, grader: str | None = None) -> None:
             say(f"grade ({name}) again: {reason}")
         grade_run(run.folder, run.experiment, build, answers)
         run.folder.record_artifact(f"grade:{name}", hash_content(parts), [run.folder.grades(name)], parts)
+    elif not run.folder.grades(name).exists():
+        raise InputError(
+            f"grader: {name}",
+            "no verdicts yet",
+            "people's verdicts",
+            f"raglift review {run.folder.path}, then run again",
+        )
 
 
 def compare_arms(run: Run) -> dict[str, Any]:
