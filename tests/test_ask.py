@@ -168,8 +168,10 @@ def start_terminal(*arguments: str) -> tuple[subprocess.Popen[bytes], int]:
     terminal, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     command = [sys.executable, "-m", "raglift", *arguments]
+    # Another test may have left a width there, which would count before the terminal's own.
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
     process = subprocess.Popen(
-        command, stdin=inner, stdout=inner, stderr=inner, env={**os.environ, "TERM": "xterm"}, start_new_session=True
+        command, stdin=inner, stdout=inner, stderr=inner, env={**environment, "TERM": "xterm"}, start_new_session=True
     )
     os.close(inner)
     return process, terminal

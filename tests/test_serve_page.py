@@ -12,7 +12,8 @@ import pytest
 
 from conftest import write_experiment
 from raglift.experiment import Run
-from raglift.models.generation import Completion
+from raglift.models.completions import Completion
+from raglift.models.streaming import TextStream
 from raglift.runfolder import recover_lines
 from raglift.serve.application import Service
 from serve_fixture import make_run, serve
@@ -29,6 +30,9 @@ class ScriptedModel:
 
     def __init__(self, tokenizer: Any) -> None:
         self.loaded = SimpleNamespace(tokenizer=tokenizer)
+
+    def open_stream(self) -> TextStream:
+        return TextStream(self.loaded.tokenizer)
 
     def complete_prompts(
         self, prompts: Sequence[str], noise: Sequence[Sequence[str]], decoding: Any, watch: Callable[..., bool]
@@ -130,7 +134,8 @@ def test_feedback_reaches_the_grades_and_can_be_taken_back(page: Any, run: Run) 
     turn.locator("button.wrong").click()
     turn.locator(".verdicts span", has_text="저장했습니다").wait_for()
     rows = recover_lines(run.folder.grades("human"))
-    assert rows[-1]["verdict"] == "incorrect" and rows[-1]["question"] == "드롭아웃이 뭐야?"
+    assert rows[-1]["verdict"] == "incorrect" and rows[-1]["reviewer"] == "chat"
+    assert recover_lines(run.folder.path / "feedback.jsonl")[-1]["question"] == "드롭아웃이 뭐야?"
     assert rows[-1]["question_id"] == "q-dropout" and rows[-1]["grader"] == "human"
     turn.locator("button.wrong").click()
     turn.locator(".verdicts span", has_text="취소했습니다").wait_for()
