@@ -134,9 +134,9 @@ def test_feedback_reaches_the_grades_and_can_be_taken_back(page: Any, run: Run) 
     turn.locator("button.wrong").click()
     turn.locator(".verdicts span", has_text="저장했습니다").wait_for()
     rows = recover_lines(run.folder.grades("human"))
-    assert rows[-1]["verdict"] == "incorrect" and rows[-1]["reviewer"] == "chat"
+    assert rows[-1]["verdict"] == "incorrect" and rows[-1]["author"] == "chat"
     assert recover_lines(run.folder.path / "feedback.jsonl")[-1]["question"] == "드롭아웃이 뭐야?"
-    assert rows[-1]["question_id"] == "q-dropout" and rows[-1]["grader"] == "human"
+    assert rows[-1]["question_id"] == "q-dropout" and rows[-1]["grader"] == "human:chat"
     turn.locator("button.wrong").click()
     turn.locator(".verdicts span", has_text="취소했습니다").wait_for()
     assert recover_lines(run.folder.grades("human"))[-1]["verdict"] == "unscored"
