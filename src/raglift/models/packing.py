@@ -49,11 +49,6 @@ def freeze_linear(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Pac
     return (PackedLinear if can_pack(weight) else PlainLinear)(weight, bias)
 
 
-def freeze_linear_layer(layer: nn.Linear) -> PackedLinear | PlainLinear:
-    """The frozen form of a layer."""
-    return freeze_linear(layer.weight, layer.bias)
-
-
 def freeze_shared(weight: torch.Tensor) -> PackedLinear | PlainLinear:
     """`freeze_linear` of a weight that several models share, made once while the weight lives."""
     if weight not in _packed_shared:
@@ -94,5 +89,6 @@ def pack_copy(model: Any) -> Any:
         for name, layer in list(parent.named_children()):
             if type(layer) is nn.Linear:
                 is_shared = tied and layer.weight is head.weight
-                setattr(parent, name, freeze_shared(layer.weight) if is_shared else freeze_linear_layer(layer))
+                frozen = freeze_shared(layer.weight) if is_shared else freeze_linear(layer.weight, layer.bias)
+                setattr(parent, name, frozen)
     return copied
