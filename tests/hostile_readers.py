@@ -22,7 +22,8 @@ from raglift.runfolder import RunFolder, recover_lines
 from raglift.serve.failures import ApiError
 from raglift.serve.requests import ChatRequest, EmbeddingRequest, FeedbackRequest, parse_body
 
-FOLDER = Path(tempfile.mkdtemp(prefix="raglift-readers."))
+OUTSIDE = Path(tempfile.mkdtemp(prefix="raglift-readers."))
+FOLDER = OUTSIDE / "above" / "readers"  # two levels of our own, so that `../../x` would be seen
 EXPECTED = (RagliftError, ApiError, UnreadableReplyError, CallFailedError)
 PASSAGE = '{"id": "p", "text": "Recall (재현율) : TP / (TP + FN)"}\n'
 EXAMPLE = '{"question": "재현율?", "answer": "비율이야!", "passage_id": "p"}\n'

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from hostile_readers import FOLDER, READERS, SEEDS, feed
+from hostile_readers import OUTSIDE, READERS, SEEDS, feed
 from raglift import progress
 from raglift.cli.options import print_json, show
 from raglift.config import load_config, parse_yaml
@@ -56,9 +56,12 @@ def test_seeds_are_read_or_refused(name: str) -> None:
         feed(name, seed * 3)
 
 
-def test_readers_write_nothing() -> None:
-    outside = FOLDER.parent / "x"
-    assert not outside.exists() and not (FOLDER.parent.parent / "x").exists()
+@pytest.mark.parametrize("name", READERS)
+def test_readers_write_nothing_outside(name: str) -> None:
+    for seed in SEEDS[name]:
+        feed(name, seed + b"../../x")
+    assert [path.name for path in OUTSIDE.iterdir()] == ["above"]
+    assert [path.name for path in (OUTSIDE / "above").iterdir()] == ["readers"]
 
 
 def test_aliases_of_yaml_are_refused_before_they_multiply() -> None:
