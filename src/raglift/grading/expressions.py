@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import re2
 
@@ -19,6 +19,8 @@ from raglift.grading.subjects import Skip
 from raglift.grading.terms import TermTable
 
 _RETRIES = 30
+
+Kind = Literal["signs", "letters"]
 
 
 class Expression:
@@ -51,10 +53,10 @@ class Expression:
 
     def _matches(self, reading: Reading) -> Iterator[Span]:
         """All matches, denied ones too; over letters, none that takes a piece of a whole term."""
-        for start, end in _search_all(self._signs, reading.text):
+        for start, end in _search_all(self._signs, reading, "signs"):
             if _starts_word(reading, start):
                 yield Span(start, end)
-        for start, end in _search_all(self._letters, reading.letters.text):
+        for start, end in _search_all(self._letters, reading, "letters"):
             span = reading.from_letters(start, end)
             if span is not None and span.end > span.start and _starts_word(reading, span.start):
                 yield span
@@ -69,10 +71,9 @@ class Screen:
 
     def may_match(self, reading: Reading) -> bool:
         """False where no expression matches."""
-        for joined, text in ((self._signs, reading.text), (self._letters, reading.letters.text)):
-            if joined is not None and joined.search(text):
-                return True
-        return False
+        if self._signs is not None and self._signs.search(_encoded(reading, "signs")):
+            return True
+        return self._letters is not None and bool(self._letters.search(_encoded(reading, "letters")))
 
 
 def _join(texts: Sequence[str]) -> Any:
@@ -83,21 +84,35 @@ def _join(texts: Sequence[str]) -> Any:
     try:
         return _compile("", "|".join(f"(?:{text})" for text in present))
     except InputError:
-        return re2.compile("")
+        return re2.compile(b"")
 
 
-def _search_all(compiled: Any, text: str) -> Iterator[tuple[int, int]]:
+def _encoded(reading: Reading, kind: Kind) -> bytes:
+    """The signs or the letters of a text in UTF-8, which RE2 reads without a copy per search."""
+    known = reading.memory.get(kind)
+    if known is None:
+        text = reading.text if kind == "signs" else reading.letters.text
+        known = reading.memory[kind] = text.encode()
+    return known  # type: ignore[return-value]
+
+
+def _search_all(compiled: Any, reading: Reading, kind: Kind) -> Iterator[tuple[int, int]]:
     """Matches from left to right, overlapping ones too, so that one that does not count hides no other."""
-    place = 0
-    for _ in range(_RETRIES if compiled is not None else 0):
-        found = compiled.search(text, place)
+    if compiled is None:
+        return
+    place, encoded = 0, _encoded(reading, kind)
+    for _ in range(_RETRIES):
+        found = compiled.search(encoded, place)
         if found is None:
             return
         start, end = found.span()
         if end > start:
-            yield start, end
+            first = len(encoded[:start].decode())
+            yield first, first + len(encoded[start:end].decode())
         place = start + 1
-        if place > len(text):
+        while place < len(encoded) and encoded[place] & 0xC0 == 0x80:  # inside a letter
+            place += 1
+        if place > len(encoded):
             return
 
 
@@ -115,7 +130,7 @@ def _compile(source: str, expression: str) -> Any:
     options.never_capture = True
     options.log_errors = False
     try:
-        return re2.compile(expression, options)
+        return re2.compile(expression.encode(), options)
     except re2.error as problem:
         detail = problem.args[0] if problem.args else problem
         detail = detail.decode("utf-8", "replace") if isinstance(detail, bytes) else detail
