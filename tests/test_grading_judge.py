@@ -18,7 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from judge_fixture import FakeServer, Response, Seen, complete, judge_by, reply_verdict, run_server
+from raglift import cli
 from raglift.config import Config, load_config, override_section
+from raglift.datasets import load_questions
 from raglift.errors import InputError, RunError
 from raglift.grading.grades import Task, grade_run, read_grades
 from raglift.grading.judge import JudgeGrader, build_judge, decide_verdict, read_ballot
@@ -49,7 +51,7 @@ def make_config(url: str, **judge: object) -> Config:
 
 
 def open_judge(path: Path, server: FakeServer, **judge: object) -> JudgeGrader:
-    return build_judge(EXPERIMENT, make_config(server.url, **judge), RunFolder(path))
+    return build_judge(EXPERIMENT, make_config(server.url, **judge), path / "judge.jsonl")
 
 
 def make_answer(text: str, number: int = 0, arm: str = "sft.none", question: str = "q1") -> Answer:
@@ -304,14 +306,14 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 import test_grading_judge as t
 from raglift.runfolder import RunFolder
-judge = t.build_judge(t.EXPERIMENT, t.make_config(sys.argv[2], timeout=30.0), RunFolder(Path(sys.argv[1])))
+judge = t.build_judge(t.EXPERIMENT, t.make_config(sys.argv[2], timeout=60.0), Path(sys.argv[1]) / "judge.jsonl")
 t.grade_run(RunFolder(Path(sys.argv[1])), t.EXPERIMENT, judge, [t.make_answer(f"답 {n}", n) for n in range(12)])
 """
 
 
 def test_kill_9_loses_no_reply_that_came(tmp_path: Path) -> None:
     def slow_after_six(seen: Seen, number: int) -> Response:
-        return dataclasses.replace(reply_verdict(seen, "correct"), delay=0.0 if number < 6 else 5.0)
+        return dataclasses.replace(reply_verdict(seen, "correct"), delay=0.0 if number < 6 else 60.0)
 
     with run_server(slow_after_six) as server:
         root = str(Path(__file__).parent)
@@ -474,6 +476,43 @@ def test_interrupting_keeps_what_came(tmp_path: Path) -> None:
         assert came == len(server.seen) < 50
 
 
+def test_answers_from_anywhere_are_judged_once_and_written_before_a_stop_is_told(
+    tmp_path: Path, tiny_experiment: Path
+) -> None:
+    questions = load_questions(str(tiny_experiment))[0]
+    answers, out = tmp_path / "answers.jsonl", tmp_path / "judged.jsonl"
+    rows = [{"id": f"a{n}", "question_id": questions[n % 2].id, "answer": f"답 {n // 2}"} for n in range(8)]
+    answers.write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0]]), encoding="utf-8")
+
+    def judge_answers(*overrides: str) -> None:
+        settings = [
+            f"judge.url={server.url}",
+            "judge.model=fake",
+            "judge.votes=1",
+            "judge.first_wait=0.001",
+            *overrides,
+        ]
+        sets = [part for one in settings for part in ("--set", one)]
+        place = ["--answers", str(answers), "--questions", str(tiny_experiment), "--out", str(out)]
+        cli.app(["grade", *place, "--grader", "judge", *sets], standalone_mode=False)
+
+    with run_server(lambda seen, number: FAILURES["500"] if number > 2 else reply_verdict(seen, "correct")) as server:
+        with pytest.raises(RunError, match="judge stopped"):
+            judge_answers("judge.max_calls=9")
+        assert sorted({row["verdict"] for row in recover_lines(out)}) == ["correct", "unscored"]
+        server.behave, asked = judge_by("incorrect"), len(server.seen)
+        judge_answers()
+        assert len(server.seen) - asked == 5, "three of eight different answers were known"
+        judge_answers()
+        assert len(server.seen) - asked == 5, "nothing is paid twice"
+        assert "passage" in server.seen[0].text
+    graded = recover_lines(out)
+    assert [row["id"] for row in graded] == [*(f"a{n}" for n in range(8)), "a0"]
+    assert [row["verdict"] for row in graded].count("incorrect") == 5 + (graded[0]["verdict"] == "incorrect")
+    assert {row["grader"] for row in graded} == {"judge"}
+    assert len(recover_lines(tmp_path / "judged.calls.jsonl")) == len(server.seen)
+
+
 def test_settings_are_checked(tmp_path: Path) -> None:
     file = tmp_path / "experiment.yaml"
     file.write_text("judge:\n  modle: x\n", encoding="utf-8")
@@ -486,7 +525,7 @@ def test_settings_are_checked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"judge\.url"):
         load_config(file)
     with pytest.raises(InputError, match=r"judge\.url"):
-        build_judge(EXPERIMENT, Config(name="small"), RunFolder(tmp_path))
+        build_judge(EXPERIMENT, Config(name="small"), tmp_path / "judge.jsonl")
     assert override_section(Config(name="small"), "judge", ["judge.votes=5"]).judge.votes == 5
     with pytest.raises(InputError, match="this run has fixed"):
         override_section(Config(name="small"), "judge", ["train.epochs=5"])

@@ -283,7 +283,7 @@ def grade_answers(run: Run, grader: str | None = None) -> None:
     """Grade every planned answer with the config's grader, or with another; people grade in the review."""
     name = grader or run.config.grader
     if name in GRADERS:
-        build = GRADERS[name](run.experiment, run.config, run.folder)
+        build = GRADERS[name](run.experiment, run.config, run.folder.path / "judge.jsonl")
         if name == "judge":
             run.folder.update_manifest(config=run.config.model_dump(mode="json"))
         answers = read_answers(run.folder, run.plan())

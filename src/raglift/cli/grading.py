@@ -29,7 +29,7 @@ def grade(  # noqa: PLR0913, PLR0917  an option each for what, by whom and where
     overrides: OVERRIDES = None,
     as_json: AS_JSON = False,
 ) -> None:
-    """Grade a run's answers, or answers from anywhere (those by rubric). --set takes judge.… settings.
+    """Grade a run's answers, or answers from anywhere (by rubric, or by --grader judge). --set takes judge.… settings.
 
     Examples:
 
@@ -38,6 +38,9 @@ def grade(  # noqa: PLR0913, PLR0917  an option each for what, by whom and where
       raglift grade runs/ml-qa-ko --grader judge --set judge.url=http://localhost:8000/v1 --set judge.model=qwen3
 
       raglift grade --answers mine.jsonl --questions ml-qa-ko --out grades.jsonl
+
+      raglift grade --answers mine.jsonl --questions ml-qa-ko --out judged.jsonl --grader judge --set judge.model=qwen3
+      --set judge.url=http://localhost:8000/v1
 
       raglift grade runs/ml-qa-ko --explain --question seen-13
     """
@@ -51,12 +54,12 @@ def grade(  # noqa: PLR0913, PLR0917  an option each for what, by whom and where
         return
     if answers is None or questions is None or out is None:
         raise InputError("grade", "no RUN_DIR", "RUN_DIR, or all of --answers, --questions and --out")
-    from raglift.datasets import load_questions
+    from raglift.grading.graders import open_file_grader
     from raglift.grading.grades import grade_file
-    from raglift.grading.rubric import RubricGrader
 
-    asked, passages = load_questions(questions)
-    counts = grade_file(answers, asked, RubricGrader(passages), out)
+    check_grader(grader, "raglift review RUN_DIR: people grade a run's answers")
+    opened, experiment = open_file_grader(grader or "rubric", questions, overrides or [], out)
+    counts = grade_file(answers, experiment.questions, opened, out)
     if as_json:
         print_json({**counts, "out": str(out)})
     else:
@@ -93,13 +96,19 @@ def explain_grades(
 def grade_run_folder(run_dir: Path, grader: str | None, overrides: list[str]) -> None:
     """Grade a run with its own grader or the named one."""
     from raglift.experiment import grade_answers
+
+    check_grader(grader, f"raglift review {run_dir}: people grade there")
+    opened = run_stage(run_dir, "grade", lambda run: grade_answers(run, grader), overrides)
+    show(f"grades: {opened.folder.grades(grader or opened.config.grader)}")
+
+
+def check_grader(grader: str | None, by_people: str) -> None:
+    """InputError for a name that is no grader's; `by_people` is what to do for grades by people."""
     from raglift.grading.graders import GRADERS
 
     if grader is not None and grader not in GRADERS:
-        fix = f"raglift review {run_dir}: people grade there" if grader == "human" else suggest_name(grader, GRADERS)
+        fix = by_people if grader == "human" else suggest_name(grader, GRADERS)
         raise InputError(f"--grader {grader}", "no such grader", " or ".join(GRADERS), fix)
-    opened = run_stage(run_dir, "grade", lambda run: grade_answers(run, grader), overrides)
-    show(f"grades: {opened.folder.grades(grader or opened.config.grader)}")
 
 
 rubric_app = typer.Typer(no_args_is_help=True, help="Work on rubrics.")

@@ -148,27 +148,26 @@ def settle_grade(rows: Sequence[dict[str, Any]]) -> Grade:
 def grade_file(answers: Path, questions: Sequence[Question], grader: Grader, out: Path) -> dict[str, int]:
     """Grade answers from anywhere: `{question_id or question, answer, id?}` a line, verdicts in the same order.
 
-    Returns how many answers got each verdict. Raises InputError naming file:line.
+    Returns how many answers got each verdict. Raises InputError naming file:line, RunError where a judge had to stop.
     """
-    lines, counts = [], {"correct": 0, "incorrect": 0, "unscored": 0}
     rows = read_texts(answers, questions)
-    with show_progress(f"grade ({grader.name})", len(rows)) as bar:
-        for row_id, question, text in rows:
-            result = grader.grade(question, text)
-            counts[result.verdict] += 1
-            lines.append(
-                {
-                    "id": row_id,
-                    "question_id": question.id,
-                    "verdict": result.verdict,
-                    "reason": result.reason,
-                    "grader": grader.name,
-                    "evidence": list(result.evidence),
-                }
-            )
-            bar.advance()
+    results = grade_tasks(grader, [Task(question, text) for _, question, text in rows])
+    lines = [
+        {
+            "id": row_id,
+            "question_id": question.id,
+            "verdict": result.verdict,
+            "reason": result.reason,
+            "grader": grader.name,
+            "evidence": list(result.evidence),
+        }
+        for (row_id, question, _), result in zip(rows, results, strict=True)
+    ]
     write_atomically(out, "".join(dump_line(line) for line in lines))
-    return counts
+    if isinstance(grader, BatchGrader):
+        grader.finish()
+    verdicts = [result.verdict for result in results]
+    return {verdict: verdicts.count(verdict) for verdict in get_args(Verdict)}
 
 
 def read_texts(answers: Path, questions: Sequence[Question]) -> list[tuple[Any, Question, str]]:

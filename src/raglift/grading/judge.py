@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from raglift.config import Config, JudgeConfig, require_judge
@@ -28,7 +29,7 @@ from raglift.models.calls import Call, CallLog, format_spending
 from raglift.models.server import ModelServer
 from raglift.progress import say
 from raglift.records import Experiment, Question, Rubric, Verdict
-from raglift.runfolder import RunFolder, hash_content
+from raglift.runfolder import hash_content
 
 SHOWN_REPLY = 200  # characters of an unreadable reply in a grade's reason; judge.jsonl holds all of it
 
@@ -58,7 +59,7 @@ class JudgeGrader:
     Args:
         settings: server, model, votes, limits.
         experiment: for passages.
-        log: the run folder's calls, both cache and account.
+        log: the calls so far, both cache and account.
         seed: of the order of asking, so that no arm comes first.
     """
 
@@ -101,14 +102,14 @@ class JudgeGrader:
         return Request(identity, material)
 
     def describe_spending(self) -> dict[str, Any]:
-        """Who judged and what the run folder's calls cost so far."""
+        """Who judged and what all calls cost so far."""
         settings = self.settings
         return {"model": settings.model, "url": settings.url, "votes": settings.votes, **self.log.describe(settings)}
 
     def finish(self) -> None:
         """Say what was spent; RunError where judging had to stop."""
         now, ever = (format_spending(spent, self.settings) for spent in (self.log.spent_now, self.log.spent))
-        say(f"judge: {now}; this run folder so far: {ever}")
+        say(f"judge: {now}; in all so far: {ever}")
         if self.caller.halt_reason:
             raise RunError(
                 f"judge stopped: {self.caller.halt_reason}\n"
@@ -126,7 +127,7 @@ class JudgeGrader:
         if spent + needed > limit:
             raise InputError(
                 f"judge.max_calls is {limit}",
-                f"{spent} calls spent in this run folder and {needed} more needed; nothing was asked",
+                f"{spent} calls spent ({self.log.file}) and {needed} more needed; nothing was asked",
                 f"at least {spent + needed}",
                 f"--set judge.max_calls={spent + needed + needed // 10} (retries count too), or fewer judge.votes",
             )
@@ -170,9 +171,9 @@ class JudgeGrader:
         return ballot
 
 
-def build_judge(experiment: Experiment, config: Config, folder: RunFolder) -> JudgeGrader:
-    """The judge of a run; InputError where its server or model is not set."""
-    return JudgeGrader(require_judge(config), experiment, CallLog(folder.path / "judge.jsonl"), config.seed)
+def build_judge(experiment: Experiment, config: Config, calls: Path) -> JudgeGrader:
+    """The judge of a config, with the file of its calls; InputError where its server or model is not set."""
+    return JudgeGrader(require_judge(config), experiment, CallLog(calls), config.seed)
 
 
 def read_ballot(call: Call) -> Ballot:

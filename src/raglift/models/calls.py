@@ -1,4 +1,4 @@
-"""Every call to a server in a file of the run folder, written before it is used: nothing is paid for twice."""
+"""Every call to a server in a file, written before it is used: nothing is paid for twice."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class Spending:
 
 
 class CallLog:
-    """The calls of a run folder. Safe for threads; a process killed while writing loses at most its last line.
+    """The calls in a file. Safe for threads; a process killed while writing loses at most its last line.
 
-    `spent` counts all calls of the folder, `spent_now` those of this object.
+    `spent` counts all calls of the file, `spent_now` those of this object.
     """
 
     def __init__(self, file: Path) -> None:
@@ -104,7 +104,7 @@ class CallLog:
             self._count(call)
 
     def describe(self, settings: ServerConfig) -> dict[str, Any]:
-        """What this folder's calls cost, as plain values; without prices no cost."""
+        """What the file's calls cost, as plain values; without prices no cost."""
         described = {**asdict(self.spent), "seconds": round(self.spent.seconds, 1)}
         return described | ({"cost": round(self.spent.cost(settings), 6)} if has_prices(settings) else {})
 
