@@ -14,7 +14,7 @@ from raglift.models.adapters import add_adapter
 from raglift.models.answer_loss import AnswerHead, replace_head
 from raglift.models.cache import RoomyLayer, close_gaps
 from raglift.models.loading import LoadedModel, load_model
-from raglift.models.lora import draw_dropped, fuse_lora
+from raglift.models.lora import clear, draw_dropped, fuse_lora
 
 
 @pytest.fixture
@@ -56,9 +56,12 @@ def test_fused_lora_has_the_librarys_output_and_gradients(loaded: LoadedModel) -
 
 def test_fused_lora_drops_values_at_the_given_rate_and_keeps_the_mean(loaded: LoadedModel) -> None:
     torch.manual_seed(0)
-    dropped = draw_dropped(torch.empty(1000, 1000), 0.05)
-    assert dropped.float().mean() == pytest.approx(0.05, abs=0.001)
-    assert dropped.float().mean(dim=0).std() == pytest.approx((0.05 * 0.95 / 1000) ** 0.5, rel=0.1)
+    x = torch.ones(1000, 1000)
+    dropped = 1 - clear(x, draw_dropped(x, 0.05))
+    assert dropped.mean() == pytest.approx(0.05, abs=0.001)
+    # Independent values: the rates of rows and of columns spread as a binomial's do.
+    for dim in (0, 1):
+        assert dropped.mean(dim=dim).std() == pytest.approx((0.05 * 0.95 / 1000) ** 0.5, rel=0.1)
     model = add_adapter(loaded, LoraConfig(rank=4, dropout=0.3), 0)
     give_content(model)
     layer = model.get_base_model().model.layers[0].self_attn.q_proj

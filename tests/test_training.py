@@ -9,6 +9,7 @@ import pytest
 from torch.nn.functional import cross_entropy
 from transformers import Trainer
 
+from raglift import training
 from raglift.benchmarks.training import build_plain_trainer
 from raglift.config import Config, LoraConfig, TrainConfig
 from raglift.errors import InputError, RunError
@@ -20,10 +21,11 @@ from raglift.runfolder import RunFolder
 from raglift.training import (
     IGNORED,
     AnswerTrainer,
-    RowCollator,
+    PaddingCollator,
     TrainingJob,
     build_arguments,
     check_adapter_reaches_output,
+    choose_collator,
     encode_row,
     find_checkpoint,
     open_trainer,
@@ -90,7 +92,7 @@ def train_losses(kind: type[Trainer], loaded: LoadedModel, config: Config, folde
             assert trainer.head is not None, "the fast path"
             trainer.train()
     else:
-        trainer = kind(model=model, args=arguments, train_dataset=rows, data_collator=RowCollator(pad_token))
+        trainer = kind(model=model, args=arguments, train_dataset=rows, data_collator=PaddingCollator(pad_token))
         trainer.train()
     model.unload()
     return [row["loss"] for row in trainer.state.log_history if "loss" in row]
@@ -103,6 +105,26 @@ def test_ten_steps_equal_full_logits_cross_entropy(loaded: LoadedModel, tiny_mod
     assert len(ours) == 10
     assert ours == pytest.approx(plain, abs=1e-4)
     assert ours[-1] < ours[0] - 0.1, "it learns"
+
+
+def test_rows_end_to_end_only_where_the_model_keeps_them_apart(loaded: LoadedModel) -> None:
+    rows = [encode_row(loaded, row) for row in ROWS]
+    pad_token = loaded.tokenizer.pad_token_id
+    collator = choose_collator(loaded.model, rows, pad_token)
+    assert collator(rows)["input_ids"].shape == (1, sum(len(row["input_ids"]) for row in rows)), "no padding"
+    original = loaded.model.forward
+    loaded.model.forward = lambda **inputs: original(**{**inputs, "position_ids": None})
+    assert isinstance(choose_collator(loaded.model, rows, pad_token), PaddingCollator)
+
+
+def test_ten_steps_of_padded_rows_are_the_same(
+    loaded: LoadedModel, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(tiny_model, epochs=5)
+    ours = train_losses(AnswerTrainer, loaded, config, tmp_path / "ours")
+    monkeypatch.setattr(training, "choose_collator", lambda model, rows, pad_token: PaddingCollator(pad_token))
+    padded = train_losses(AnswerTrainer, loaded, config, tmp_path / "padded")
+    assert ours == pytest.approx(padded, abs=1e-4)
 
 
 def test_ten_steps_equal_trl(loaded: LoadedModel, tiny_model: Path, tmp_path: Path) -> None:
@@ -119,8 +141,6 @@ def test_ten_steps_equal_trl(loaded: LoadedModel, tiny_model: Path, tmp_path: Pa
 def test_resumed_training_gives_the_undisturbed_adapter(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from raglift import training
-
     config = make_config(tiny_model, epochs=6)
     config = config.model_copy(update={"lora": LoraConfig(rank=4, dropout=0.1)})
     calm, torn = RunFolder(tmp_path / "calm"), RunFolder(tmp_path / "torn")

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import DataCollatorWithFlattening, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 
 from raglift.config import Config, TrainConfig
 from raglift.errors import InputError, RunError
 from raglift.models.adapters import add_adapter, measure_logit_change
-from raglift.models.answer_loss import AnswerHead, replace_head
+from raglift.models.answer_loss import TOLERANCE, AnswerHead, replace_head
 from raglift.models.loading import LoadedModel, is_out_of_memory, release_memory
 from raglift.models.lora import fuse_lora
 from raglift.progress import Meter, say
@@ -127,23 +127,45 @@ def encode_row(loaded: LoadedModel, row: TrainingRow) -> dict[str, list[int]]:
     return {"input_ids": before + after, "labels": [IGNORED] * len(before) + after}
 
 
-class RowCollator:
-    """Pads on the left, so that all answers end at the right edge and the head sees only their columns."""
+class PaddingCollator:
+    """Pads rows on the left to the longest of the batch: for models that cannot read them one behind the other."""
 
     def __init__(self, pad_token: int) -> None:
         self.pad_token = pad_token
 
     def __call__(self, rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        def pad(key: str, value: int) -> torch.Tensor:
-            tensors = [torch.tensor(row[key]) for row in rows]
+        def pad(columns: list[list[int]], value: int) -> torch.Tensor:
+            tensors = [torch.tensor(column) for column in columns]
             return pad_sequence(tensors, batch_first=True, padding_value=value, padding_side="left")
 
-        mask = pad_sequence(
-            [torch.ones(len(row["input_ids"]), dtype=torch.long) for row in rows],
-            batch_first=True,
-            padding_side="left",
+        mask = pad([[1] * len(row["input_ids"]) for row in rows], 0)
+        return {
+            "input_ids": pad([row["input_ids"] for row in rows], self.pad_token),
+            "labels": pad([row["labels"] for row in rows], IGNORED),
+            "attention_mask": mask,
+            "position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0),
+        }
+
+
+def choose_collator(model: Any, rows: Sequence[dict[str, list[int]]], pad_token: int) -> Any:
+    """The library's collator that lays rows end to end, where the model keeps them apart; else padding.
+
+    Attention that only looks at positions keeps them apart; a recurrent layer or an old mask does not.
+    """
+    flatten = DataCollatorWithFlattening()
+    pair = [{"input_ids": row["input_ids"], "labels": row["labels"]} for row in (rows[0], rows[-1])]
+    length = len(pair[1]["input_ids"])
+    alone, joined = flatten(pair[1:]), flatten(pair)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        expected, found = (
+            model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits[0, -length:]
+            for batch in (alone, joined)
         )
-        return {"input_ids": pad("input_ids", self.pad_token), "labels": pad("labels", IGNORED), "attention_mask": mask}
+    model.train(was_training)
+    is_same = bool((found - expected).norm() <= TOLERANCE * expected.norm())
+    return flatten if is_same else PaddingCollator(pad_token)
 
 
 class AnswerTrainer(Trainer):
@@ -165,16 +187,14 @@ class AnswerTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         labels = inputs["labels"]
-        width = int((labels != IGNORED).sum(dim=1).max())
-        targets = labels[:, -width:]
-        mask = inputs["attention_mask"]
+        columns = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
+        targets = labels[:, columns]
         output = model(
             input_ids=inputs["input_ids"],
-            attention_mask=mask,
-            position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+            attention_mask=inputs.get("attention_mask"),
+            position_ids=inputs["position_ids"],
             use_cache=False,
-            # The logits that predict the last `width` tokens stand one place before them.
-            logits_to_keep=torch.arange(labels.shape[1] - width - 1, labels.shape[1] - 1, device=labels.device),
+            logits_to_keep=columns - 1,  # what predicts a token stands one place before it
         )
         learned = targets != IGNORED
         if self.head is None:
@@ -192,12 +212,14 @@ def open_trainer(
     """A trainer of a model with an adapter on encoded rows; the model is changed for speed while it is open."""
     probe = torch.tensor([rows[0]["input_ids"]], device=model.device)
     with replace_head(model.get_base_model(), probe) as head, fuse_lora(model):
+        # Asked with the head away: hidden states tell as much as logits, for less.
+        collator = choose_collator(model, rows, pad_token)
         trainer = AnswerTrainer(
             model=model,
             head=head,
             args=arguments,
             train_dataset=rows,
-            data_collator=RowCollator(pad_token),
+            data_collator=collator,
         )
         trainer.remove_callback(PrinterCallback)
         yield trainer

@@ -2,11 +2,12 @@
 
 y = x W^T + (alpha / r) drop(x) A^T B^T with W frozen (Hu et al. 2021, https://arxiv.org/abs/2106.09685). Against
 the library's module: W is packed in both directions, A and B are multiplied in the base's precision with their
-fp32 originals kept for the optimizer, and the dropout mask costs a quarter of a random number a value.
+fp32 originals kept for the optimizer, and dropout costs a random number for each value dropped, not for each value.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from torch import nn
 
 from raglift.models.packing import PackedLinear, PlainLinear, freeze_linear
 
-DRAWS = 1 << 16  # values of a 16-bit draw
 MEMORY_SHARE = 0.3  # of the free memory that packed copies may take
 
 
@@ -40,8 +40,8 @@ class LoraProduct(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, base: FrozenBase, scale: float, dropout: float
     ) -> torch.Tensor:
         dropped = draw_dropped(x, dropout) if dropout > 0 else None
-        a, b, scale = a.to(x.dtype), b.to(x.dtype), scale / (1 - round(dropout * DRAWS) / DRAWS)
-        kept = x if dropped is None else x.masked_fill(dropped, 0)
+        a, b, scale = a.to(x.dtype), b.to(x.dtype), scale / (1 - dropout)
+        kept = x if dropped is None else clear(x.clone(memory_format=torch.contiguous_format), dropped)
         low = kept @ a.T
         ctx.save_for_backward(kept, low, a, b, dropped)
         ctx.base, ctx.scale = base, scale
@@ -62,18 +62,24 @@ class LoraProduct(torch.autograd.Function):
             if dropped is None:
                 x_gradient.addmm_(low_gradient, a)
             else:
-                x_gradient.add_((low_gradient @ a).masked_fill_(dropped, 0))
+                x_gradient.add_(clear(low_gradient @ a, dropped))
         return x_gradient, a_gradient.float(), b_gradient.float(), None, None, None
 
 
 def draw_dropped(x: torch.Tensor, dropout: float) -> torch.Tensor:
-    """Which values dropout sets to 0, as bool of x's shape, from the device's generator (so a checkpoint holds it).
+    """Places in the flattened x that dropout sets to 0, some of them named twice.
 
-    The library draws one number a value; here a 64-bit draw serves four, with the rate exact to 1/65536.
+    Instead of a draw a value, Poisson(-n log(1 - p)) darts are thrown at the n values: each is then hit by Poisson(
+    -log(1 - p)) darts of its own, independent of the others (Kingman 1993, Poisson Processes, 2.4), so it is dropped
+    with probability p. All draws come from torch's generators, which a checkpoint holds.
     """
-    draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(1 << 63), None)
-    rate = round(dropout * DRAWS) - DRAWS // 2  # int16 is centred
-    return (draws.view(torch.int16)[: x.numel()] < rate).view(x.shape)
+    darts = torch.poisson(torch.tensor(-x.numel() * math.log1p(-dropout)))
+    return torch.randint(x.numel(), (int(darts),), device=x.device)
+
+
+def clear(x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Set places of a contiguous x to 0."""
+    return x.put_(places, x.new_zeros(()).expand(len(places)))
 
 
 @contextmanager
