@@ -12,7 +12,7 @@ from raglift.config import Config, LoraConfig
 from raglift.models import answer_loss, packing
 from raglift.models.adapters import add_adapter
 from raglift.models.answer_loss import AnswerHead, replace_head
-from raglift.models.cache import RoomyLayer, close_gaps
+from raglift.models.cache import RoomyLayer, place_children
 from raglift.models.loading import LoadedModel, load_model
 from raglift.models.lora import clear, draw_dropped, fuse_lora
 
@@ -113,21 +113,23 @@ def test_head_is_put_back_and_left_alone_where_logits_are_capped(loaded: LoadedM
         assert capped(input_ids=ids).logits.shape[-1] > 32
 
 
-def test_rows_that_go_on_close_the_gaps() -> None:
-    going = torch.tensor([True, False, True, False, False, True])
-    order, places, sources = close_gaps(going)
-    assert sorted(order.tolist()) == [0, 2, 5]
+@pytest.mark.parametrize("parents", [[0, 2, 5], [0, 0, 1, 1, 1, 5, 5], [3], [4, 4, 4, 4, 4, 4, 4], [0, 1, 2, 3, 4, 5]])
+def test_rows_part_and_close_the_gaps(parents: list[int]) -> None:
     layer = RoomyLayer(room=3)
-    prompt = torch.arange(2.0)[:, None, None, None].expand(2, 1, 4, 5).clone()
+    prompt = torch.arange(6.0)[:, None, None, None].expand(6, 1, 4, 5).clone()
     layer.update(prompt, -prompt)
-    layer.batch_select_indices(torch.tensor([0, 0, 0, 1, 1, 1]))
-    step = torch.arange(6.0)[:, None, None, None].expand(6, 1, 1, 5)
+    layer.reserve(7)
+    step = 10 * prompt[:, :, :1]
     keys, values = layer.update(step, -step)
     assert keys.shape == (6, 1, 5, 5)
-    layer.move_rows(places, sources, len(order))
-    keys, values = layer.update(step[:3], -step[:3])
-    assert keys[:, 0, 4, 0].tolist() == order.tolist(), "each row kept its own token"
-    assert keys[:, 0, 0, 0].tolist() == [float(row >= 3) for row in order.tolist()], "and its own prompt"
+    places, moved = place_children(torch.tensor(parents))
+    assert sorted(places.tolist()) == list(range(len(parents))), "no gap"
+    assert int(moved.sum()) == len(parents) - len({row for row in parents if row < len(parents)}), "none without need"
+    layer.copy_rows(torch.tensor(parents)[moved], places[moved], len(parents))
+    own = torch.arange(100.0, 100 + len(parents))[:, None, None, None].expand(-1, 1, 1, 5)
+    keys, values = layer.update(own[places.argsort()], -own[places.argsort()])
+    for child, (parent, place) in enumerate(zip(parents, places.tolist(), strict=True)):
+        assert keys[place, 0, :, 0].tolist() == [parent] * 4 + [10 * parent, 100 + child], "its parent's past, its own"
     assert torch.equal(keys, -values)
     assert layer.get_seq_length() == 6
 

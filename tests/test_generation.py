@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from raglift.config import AnswerConfig, Config
+from raglift.models import generation
 from raglift.models.generation import LocalModel, _Writer, choose_tokens, draw_noise, list_end_tokens
 from raglift.models.loading import LoadedModel, load_model
 
@@ -70,11 +72,37 @@ def test_noise_is_the_samples_own_whatever_the_batch(tiny_model: Path) -> None:
     assert len({completion.text for group in together for completion in group}) > 6, "samples differ"
 
 
+def test_samples_are_one_row_until_they_part(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LocalModel(load_model(Config(name="x", model=str(tiny_model), precision="float32")), "tiny")
+    decoding = AnswerConfig(temperature=0.02, max_new_tokens=12)
+    prompts, noise = make_prompts(5), [[f"{i} {j}" for j in range(4)] for i in range(5)]
+    alone = [
+        [model.complete_prompts([prompt], [[name]], decoding)[0][0] for name in names]
+        for prompt, names in zip(prompts, noise, strict=True)
+    ]
+    sizes, step = list[int](), generation._step
+
+    def watch_step(model: Any, ids: torch.Tensor, *more: Any) -> torch.Tensor:
+        sizes.append(len(ids))
+        return step(model, ids, *more)
+
+    written = defaultdict[int, list[int]](list)
+
+    def watch_token(row: int, step: int, token: int) -> bool:
+        written[row].append(token)
+        return True
+
+    monkeypatch.setattr(generation, "_step", watch_step)
+    assert model.complete_prompts(prompts, noise, decoding, watch_token) == alone
+    for length, size in enumerate(sizes):
+        going = [row for row, tokens in written.items() if len(tokens) >= length]
+        assert size == len({(row // 4, *written[row][:length]) for row in going}), "a row for each start that differs"
+    assert 5 == sizes[0] < sizes[1] < sizes[-1], "some part"
+
+
 def test_out_of_memory_halves_the_batch_and_changes_no_answer(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from raglift.models import generation
-
     model = LocalModel(load_model(Config(name="x", model=str(tiny_model), precision="float32")), "tiny")
     decoding = AnswerConfig(temperature=1.0, max_new_tokens=6)
     prompts, noise = make_prompts(7), [[f"{i}"] for i in range(7)]
@@ -94,7 +122,7 @@ def test_choice_follows_the_softmax_of_the_top_k() -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0, -9.0])
     decoding = AnswerConfig(temperature=0.5, top_k=3)
     uniform = torch.linspace(0, 1, 20_001, dtype=torch.float64)[:-1]
-    chosen = choose_tokens(logits.expand(len(uniform), -1), uniform, decoding)
+    chosen = choose_tokens(logits[None], torch.zeros(len(uniform), dtype=torch.long), uniform, decoding)
     shares = torch.bincount(chosen, minlength=5) / len(uniform)
     expected = torch.softmax(logits[:3] / 0.5, dim=0)
     assert torch.allclose(shares[:3].double(), expected.double(), atol=1e-3)

@@ -1,7 +1,7 @@
-"""The keys and values of a batch that grows by a token a step and loses its finished rows.
+"""The keys and values of a batch that grows by a token a step, whose rows end, or part into several.
 
-The library's own cache copies all it holds twice a step: once to append a token, once to drop rows. This one
-reserves the room for the whole answer, writes in place, and moves only the rows that fill the places left.
+The library's own cache copies all it holds twice a step: once to append a token, once to choose rows. This one
+reserves the room for the whole answer, writes in place, and copies only the rows that part or fill a place left.
 """
 
 from __future__ import annotations
@@ -44,21 +44,19 @@ class RoomyLayer(DynamicLayer):
     def get_seq_length(self) -> int:
         return self.length
 
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Row i becomes a copy of row `indices[i]`, with room for the columns to come."""
-        self.rows = len(indices)
-        self.keys, self.values = (self._reserve(states, indices) for states in (self.keys, self.values))
+    def reserve(self, rows: int) -> None:
+        """Room for that many rows and for the columns to come."""
+        self.keys, self.values = (self._copy_to_room(states, rows) for states in (self.keys, self.values))
 
-    def move_rows(self, places: torch.Tensor, sources: torch.Tensor, rows: int) -> None:
-        """Copy the rows `sources` to `places`, then forget all rows from `rows` on."""
+    def copy_rows(self, sources: torch.Tensor, places: torch.Tensor, rows: int) -> None:
+        """Copy the rows `sources` to `places`; the first `rows` rows are then in use."""
         for states in (self.keys, self.values):
             states[places, :, : self.length] = states[sources, :, : self.length]
         self.rows = rows
 
-    def _reserve(self, states: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        shape = len(indices), states.shape[1], self.length + self.room, states.shape[3]
-        room = states.new_empty(shape)
-        room[:, :, : self.length] = states[indices, :, : self.length]
+    def _copy_to_room(self, states: torch.Tensor, rows: int) -> torch.Tensor:
+        room = states.new_empty(rows, states.shape[1], self.length + self.room, states.shape[3])
+        room[: self.rows, :, : self.length] = states
         return room
 
 
@@ -73,27 +71,41 @@ class RowCache:
             Cache(layers=[RoomyLayer(room) for _ in layer_types]) if self.roomy else DynamicCache(config=model.config)
         )
 
-    def spread(self, rows: torch.Tensor) -> None:
-        """Row i becomes a copy of row `rows[i]`."""
-        self.states.batch_select_indices(rows)
+    def reserve(self, rows: int) -> None:
+        """Once the prompts are read: room for the rows that they may part into."""
+        if self.roomy:
+            for layer in self.states.layers:
+                layer.reserve(rows)
 
-    def keep(self, going: torch.Tensor) -> torch.Tensor:
-        """Drop the rows that do not go on; returns which old row stands at each new place, (rows left,)."""
+    def branch(self, parents: torch.Tensor) -> torch.Tensor:
+        """Each row that goes on becomes its children; rows without a child are dropped.
+
+        Args:
+            parents: the row that each child continues, (children,), ascending.
+
+        Returns:
+            The row that each child is now, (children,).
+        """
         if not self.roomy:
-            kept = going.nonzero().squeeze(1)
-            self.states.batch_select_indices(kept)
-            return kept
-        order, places, sources = close_gaps(going)
+            self.states.batch_select_indices(parents)
+            return torch.arange(len(parents), device=parents.device)
+        places, moved = place_children(parents)
         for layer in self.states.layers:
-            layer.move_rows(places, sources, len(order))
-        return order
+            layer.copy_rows(parents[moved], places[moved], len(parents))
+        return places
 
 
-def close_gaps(going: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """How the rows that go on move together: the new order, the places to fill and the rows that fill them."""
-    left = int(going.sum())
-    places = (~going[:left]).nonzero().squeeze(1)
-    sources = going[left:].nonzero().squeeze(1) + left
-    order = torch.arange(left, device=going.device)
-    order[places] = sources
-    return order, places, sources
+def place_children(parents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where children of ascending `parents` go so that few rows are copied and none that is still to be read is lost.
+
+    A first child stays in its parent's place where that is among the places left; the others take the places of
+    rows without a child. Returns the places and which children are moved, both (children,).
+    """
+    first = torch.ones_like(parents, dtype=torch.bool)
+    first[1:] = parents[1:] != parents[:-1]
+    moved = ~(first & (parents < len(parents)))
+    free = torch.ones_like(moved)
+    free[parents[~moved]] = False
+    places = parents.clone()
+    places[moved] = free.nonzero().squeeze(1)
+    return places, moved

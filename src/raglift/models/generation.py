@@ -1,8 +1,9 @@
 """Sampled continuations of many prompts at once, each prompt computed once for all its samples.
 
-What makes it fast: the samples of a prompt share its prefill, rows that have ended leave the batch, sampling
-looks at the top-k values only, the LM head sees contiguous rows. What keeps it sound: the noise of a sample
-comes from its own name (seed, question, sample number), never from its place in a batch.
+What makes it fast: the samples of a prompt are one row until they part (a confident model's often part late), rows
+that have ended leave the batch, sampling looks at the top-k values only, the LM head sees contiguous rows. What keeps
+it sound: the noise of a sample comes from its own name (seed, question, sample number), never from its place in a
+batch.
 """
 
 from __future__ import annotations
@@ -71,16 +72,19 @@ def draw_noise(name: str, steps: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=key)).random(steps)
 
 
-def choose_tokens(logits: torch.Tensor, uniform: torch.Tensor, decoding: AnswerConfig) -> torch.Tensor:
-    """One token a row from its `top_k` largest logits at the temperature, by inverse transform sampling.
+def choose_tokens(
+    logits: torch.Tensor, rows: torch.Tensor, uniform: torch.Tensor, decoding: AnswerConfig
+) -> torch.Tensor:
+    """One token a sample from its row's `top_k` largest logits at the temperature, by inverse transform sampling.
 
     Args:
         logits: (rows, vocabulary).
-        uniform: (rows,) draws in [0, 1).
+        rows: (samples,) the row of each sample.
+        uniform: (samples,) draws in [0, 1).
     """
     if decoding.temperature == 0:
-        return logits.argmax(dim=-1)
-    values, tokens = logits.topk(min(decoding.top_k, logits.shape[-1]), dim=-1)
+        return logits.argmax(dim=-1)[rows]
+    values, tokens = (found[rows] for found in logits.topk(min(decoding.top_k, logits.shape[-1]), dim=-1))
     cumulated = torch.softmax(values.double() / decoding.temperature, dim=-1).cumsum(dim=-1)
     place = (cumulated < uniform[:, None] * cumulated[:, -1:]).sum(dim=-1, keepdim=True)
     return tokens.gather(1, place.clamp(max=tokens.shape[1] - 1)).squeeze(1)
@@ -101,21 +105,24 @@ def _complete_batch(
     ids, mask = pad_prompts(loaded, prompts)
     cache = RowCache(model, decoding.max_new_tokens)
     logits = _step(model, ids, mask, cache, (mask.cumsum(dim=1) - 1).clamp(min=0))
-    rows_of_prompts = torch.repeat_interleave(torch.arange(len(prompts), device=device), counts)
-    cache.spread(rows_of_prompts)
-    logits, mask = logits[rows_of_prompts], mask[rows_of_prompts]
+    cache.reserve(len(names))
     position = mask.sum(dim=1)
     writer = _Writer(loaded, len(names), decoding, watch)
     alive = torch.arange(len(names), device=device)
+    rows = torch.repeat_interleave(torch.arange(len(prompts), device=device), counts)  # of the samples alive
     for step in range(decoding.max_new_tokens):
-        tokens = choose_tokens(logits, uniform[alive, step], decoding)
+        tokens = choose_tokens(logits, rows, uniform[alive, step], decoding)
         going = torch.tensor(writer.take(alive.tolist(), step, tokens.tolist()), device=device)
         if step + 1 == decoding.max_new_tokens or not bool(going.any()):
             break
-        if not bool(going.all()):
-            order = cache.keep(going)
-            alive, tokens, mask, position = alive[order], tokens[order], mask[order], position[order]
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        alive, rows, tokens = alive[going], rows[going], tokens[going]
+        # Samples of a prompt that have drawn the same tokens so far are one row.
+        (parents, tokens), child = torch.unique(torch.stack([rows, tokens]), dim=1, return_inverse=True)
+        places = cache.branch(parents)
+        rows, order = places[child], places.argsort()
+        parents, tokens = parents[order], tokens[order]
+        mask = torch.cat([mask[parents], mask.new_ones(len(parents), 1)], dim=1)
+        position = position[parents]
         logits = _step(model, tokens[:, None], mask, cache, position[:, None])
         position = position + 1
     flat = iter(writer.finish())
