@@ -136,9 +136,7 @@ def stop_clocks() -> None:
     still = SimpleNamespace(monotonic=lambda: 0.0)
     for module in (answering, experiment, progress, shelf, training):
         module.time = still  # type: ignore[attr-defined]
-    experiment.resource = SimpleNamespace(  # type: ignore[attr-defined]
-        getrusage=lambda who: SimpleNamespace(ru_maxrss=0), RUSAGE_SELF=0
-    )
+    experiment.read_peak_memory = lambda: 0  # type: ignore[assignment]
 
 
 def watch_stages(moments: Path, folder: Path, disturbance: Disturbance) -> None:

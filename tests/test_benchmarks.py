@@ -9,7 +9,7 @@ import torch
 
 from raglift.benchmarks import training as bench
 from raglift.benchmarks.answering import bench_answering, generate
-from raglift.benchmarks.machine import measure_matrix_peak
+from raglift.benchmarks.matrix_peak import measure_matrix_peak
 from raglift.benchmarks.training import bench_shape, bench_training, count_operations
 from raglift.benchmarks.workload import load_workload
 from raglift.config import Config, LoraConfig

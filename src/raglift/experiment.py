@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
-import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,8 +12,6 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from raglift.answering import Batch, answer_batches, explain_replaced, list_answering_jobs, plan_answers, read_answers
 from raglift.changes import describe_changes
@@ -37,6 +33,7 @@ from raglift.engines.local import LocalEngine
 from raglift.errors import InputError
 from raglift.grading.graders import GRADERS
 from raglift.grading.grades import grade_run, read_grades
+from raglift.machine import describe_machine, read_peak_memory
 from raglift.preflight import check_experiment
 from raglift.progress import say
 from raglift.prompts import PromptContext
@@ -360,28 +357,8 @@ def measure_stage(run: Run, name: str) -> Iterator[None]:
     yield
     manifest = run.folder.read_manifest()
     seconds = {**manifest.get("times", {}), name: round(time.monotonic() - started, 1)}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts KiB
-    run.folder.update_manifest(times=seconds, peak_memory_gib=round(peak, 2), machine=describe_machine())
-
-
-def describe_machine() -> dict[str, Any]:
-    """Cores, memory and processor, as they are named beside every measured figure."""
-    return {
-        "cores": os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "processor": read_processor_name(),
-        "system": platform.platform(),
-    }
-
-
-def read_processor_name() -> str:
-    """The processor's name from the system, else its architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    peak = round(read_peak_memory() / 2**30, 2)
+    run.folder.update_manifest(times=seconds, peak_memory_gib=peak, machine=describe_machine())
 
 
 def list_versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from raglift.benchmarks.machine import measure_matrix_peak
+from raglift.benchmarks.matrix_peak import measure_matrix_peak
 from raglift.config import AnswerConfig
 from raglift.models.completions import TokenWatch
 from raglift.models.generation import LocalModel, list_end_tokens, pad_prompts

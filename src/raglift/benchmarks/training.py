@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 import tempfile
 import time
@@ -16,9 +15,10 @@ from peft import PeftModel
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, Trainer, TrainerCallback
 
-from raglift.benchmarks.machine import measure_matrix_peak
+from raglift.benchmarks.matrix_peak import measure_matrix_peak
 from raglift.config import Config
 from raglift.errors import InputError
+from raglift.machine import read_peak_memory
 from raglift.models.adapters import add_adapter
 from raglift.models.loading import LoadedModel, choose_device, choose_precision
 from raglift.progress import Bar
@@ -185,11 +185,6 @@ def describe(
         share_of_peak=round(operations / seconds / peak, 3),
         peak_memory_gib=round(read_peak_memory() / 2**30, 2),
     )
-
-
-def read_peak_memory() -> int:
-    """Bytes of the process at its largest."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def count_operations(loaded: LoadedModel, config: Config, rows: Rows) -> float:

@@ -75,7 +75,7 @@ def bench_answer(
 
 def print_figures(figures: dict[str, Any], as_json: bool) -> None:
     """One figure a line, or JSON, with the machine that they were measured on."""
-    from raglift.experiment import describe_machine
+    from raglift.machine import describe_machine
 
     figures = {**figures, "machine": describe_machine()}
     if as_json:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from raglift.machine import read_peak_memory
 from raglift.records import Passage
 from raglift.retrieval.embedders import Vectors, normalize_rows
 from raglift.retrieval.index import Index, build_index, rank_top
@@ -91,12 +90,12 @@ def _measure_size(
     started = time.perf_counter()
     index = build_index(passages, embedder, folder, report)
     built = time.perf_counter() - started
-    peak = _measure_peak()  # before the exact search, which holds every vector
+    peak = read_peak_memory()  # before the exact search, which holds every vector
     asked = [passages[i].text for i in np.random.default_rng(2).integers(size, size=QUERIES)]
     queries = embedder.embed_queries(asked)
     dense = _time_each(lambda i: index.search_vectors(queries[i : i + 1], DEPTH))
     lexical = _time_each(lambda i: index.search_tokens(asked[i].split()[1:4], DEPTH))
-    peak = max(peak, _measure_peak())
+    peak = max(peak, read_peak_memory())
     exact_rows, exact = _search_exactly(index, queries)
     recall = _measure_recall(index, queries, exact_rows)
     disk = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
@@ -108,7 +107,7 @@ def _measure_size(
         exact_milliseconds=round(exact, 2),
         recall_at_10=round(recall, 4),
         disk_megabytes=round(disk, 1),
-        peak_megabytes=peak,
+        peak_megabytes=round(peak / 1e6, 1),
     )
 
 
@@ -140,9 +139,3 @@ def _time_each(ask: Callable[[int], Any]) -> float:
         ask(number)
         times.append((time.perf_counter() - started) * 1000)
     return float(np.median(times))
-
-
-def _measure_peak() -> float:
-    """Megabytes of the process at its largest (Linux counts kilobytes, macOS bytes)."""
-    unit = 1e6 if sys.platform == "darwin" else 1e3
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
