@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -211,7 +211,8 @@ def train_adapters(run: Run) -> None:
     run.check_model()
     total = sum(job.count_steps(run.config.train) for job in jobs)
     units = [(run.models, job) for job in jobs]
-    for (_, job), names in run.engine.compute("train", train_on_shelf, units, total, run.models.needs()):
+    needs = replace(run.models.needs(), together=True)
+    for (_, job), names in run.engine.compute("train", train_on_shelf, units, total, needs):
         files = [run.folder.path / name for name in names]
         run.folder.record_artifact(name_training(job.tuning, job.seed), job.made_from, files, job.parts)
 

@@ -6,15 +6,18 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import BatchSamplerShard
+from accelerate.utils import broadcast_object_list
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader
 from transformers import DataCollatorWithFlattening, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 
@@ -68,6 +71,7 @@ def train_on_shelf(unit: tuple[ModelShelf, TrainingJob], meter: Meter) -> list[s
 def train_adapter(folder: RunFolder, loaded: LoadedModel, config: Config, job: TrainingJob, meter: Meter) -> list[Path]:
     """Train one adapter and write it as a standard PEFT folder; resumes from its last whole checkpoint.
 
+    Under several processes each takes its share of every batch, and the first alone writes.
     Returns the files written (adapter and training log). The base model is left without an adapter.
     Raises RunError when the loss stops being a number.
     """
@@ -76,21 +80,26 @@ def train_adapter(folder: RunFolder, loaded: LoadedModel, config: Config, job: T
     checkpoints = folder.path / "checkpoints" / f"{job.tuning}-seed{job.seed}-{job.made_from[:8]}"
     log, target = folder.training_log(job.tuning, job.seed), folder.adapter(job.tuning, job.seed)
     reporter = StepReporter(meter, log, name, 2 * math.log(len(loaded.tokenizer)))
+    arguments = build_arguments(config, job.seed, checkpoints, loaded.device)
+    check_shares(config, arguments.world_size)
     encoded = [encode_row(loaded, row) for row in job.rows]
     model = add_adapter(loaded, config.lora, job.seed)
     smaller: Config | None = None
     try:
         with explain_disk_errors(target):
-            fit_adapter(model, loaded, build_arguments(config, job.seed, checkpoints, loaded.device), encoded, reporter)
-            save_adapter(model, target)
+            fit_adapter(model, loaded, arguments, encoded, reporter)
+            if arguments.process_index == 0:
+                save_adapter(model, target)
         if measure_logit_change(loaded, model) == 0:
             say(f"warning: the adapter of {job.tuning} does not change the model's output; its arms equal the base's")
     except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        smaller = halve_batch(config)
+        smaller = halve_batch(config, arguments.world_size)
     finally:
         model.unload()
+    if arguments.process_index > 0:
+        return []
     shutil.rmtree(checkpoints, ignore_errors=True)
     if smaller is not None:
         release_memory()
@@ -111,7 +120,8 @@ def fit_adapter(
 ) -> None:
     """Train the adapter on a model in place, from its last whole checkpoint where there is one."""
     resume = find_checkpoint(Path(str(arguments.output_dir)))
-    keep_log_until(reporter.log, read_step(resume))
+    if arguments.process_index == 0:
+        keep_log_until(reporter.log, read_step(resume))
     with open_trainer(model, rows, loaded.tokenizer.pad_token_id, arguments) as trainer:
         trainer.add_callback(reporter)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -168,6 +178,19 @@ def choose_collator(model: Any, rows: Sequence[dict[str, list[int]]], pad_token:
     return flatten if is_same else PaddingCollator(pad_token)
 
 
+@dataclass(frozen=True)
+class ShareCollator:
+    """Collates this process's share of a batch's rows, or one row with nothing to learn where that is none."""
+
+    collate: Callable[[Sequence[dict[str, list[int]]]], dict[str, torch.Tensor]]
+    process: int = 0
+    processes: int = 1
+
+    def __call__(self, rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        unlearned = {**rows[0], "labels": [IGNORED] * len(rows[0]["labels"])}
+        return self.collate(rows[self.process :: self.processes] or [unlearned])
+
+
 class AnswerTrainer(Trainer):
     """The library's trainer with the loss computed from the answers' columns alone.
 
@@ -178,6 +201,17 @@ class AnswerTrainer(Trainer):
     def __init__(self, *, head: AnswerHead | None, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.head = head
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches whole and in the order of a single process, of which the collator keeps this process's share.
+
+        Shared out by the library, the last batch would be filled up with rows that were learned already.
+        """
+        loader: DataLoader[Any] = super().get_train_dataloader()
+        shard = loader.batch_sampler
+        if isinstance(shard, BatchSamplerShard):
+            shard.num_processes, shard.process_index, shard.even_batches = 1, 0, False
+        return loader
 
     def compute_loss(
         self,
@@ -197,11 +231,14 @@ class AnswerTrainer(Trainer):
             logits_to_keep=columns - 1,  # what predicts a token stands one place before it
         )
         learned = targets != IGNORED
-        if self.head is None:
+        if not learned.any():
+            total = output.logits.sum() * 0
+        elif self.head is None:
             total = cross_entropy(output.logits[learned].float(), targets[learned], reduction="sum")
         else:
             total = self.head.sum_loss(output.logits[learned], targets[learned])
         loss = total / (num_items_in_batch if num_items_in_batch is not None else learned.sum())
+        loss = loss * self.args.world_size  # divided by the tokens of all processes, whose gradients are averaged
         return (loss, output) if return_outputs else loss
 
 
@@ -219,7 +256,7 @@ def open_trainer(
             head=head,
             args=arguments,
             train_dataset=rows,
-            data_collator=collator,
+            data_collator=ShareCollator(collator, arguments.process_index, arguments.world_size),
         )
         trainer.remove_callback(PrinterCallback)
         yield trainer
@@ -243,7 +280,10 @@ class StepReporter(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         self.meter.advance(1, self.note)
         self.counted += 1
-        if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+        is_due = time.monotonic() - self.saved > CHECKPOINT_SECONDS
+        if args.world_size > 1:
+            is_due = broadcast_object_list([is_due])[0]
+        if is_due:
             check_weights(more["model"], state.global_step)  # what is no number is never kept
             control.should_save = True
             self.saved = time.monotonic()
@@ -254,6 +294,8 @@ class StepReporter(TrainerCallback):
         loss = float(logs["loss"])
         if not loss < self.highest:  # NaN is not below anything
             raise explain_divergence(f"the training loss is {loss:.4g}", state.global_step)
+        if not state.is_world_process_zero:
+            return
         row = {
             "step": state.global_step,
             "epoch": round(float(logs.get("epoch", 0)), 4),
@@ -281,9 +323,26 @@ def check_weights(model: Any, step: int) -> None:
         raise explain_divergence("the adapter's weights are no numbers", step)
 
 
-def halve_batch(config: Config) -> Config:
-    """The same effective batch in smaller pieces; RunError when a single row does not fit."""
+def check_shares(config: Config, processes: int) -> None:
+    """InputError where a batch has fewer rows than there are processes."""
+    if config.train.batch_size < processes:
+        raise InputError(
+            "train.batch_size", f"{config.train.batch_size} rows for {processes} processes",
+            "a row or more for each", "start fewer processes, or --set train.batch_size=N (the rows of all of them)",
+        )  # fmt: skip
+
+
+def halve_batch(config: Config, processes: int = 1) -> Config:
+    """The same effective batch in smaller pieces; RunError when a single row does not fit.
+
+    Several processes would have to agree on it while one of them has none left to agree with: RunError too.
+    """
     settings = config.train
+    if processes > 1:
+        raise RunError(
+            f"out of memory while training in {processes} processes with {describe_batch(config)}\n"
+            "  to do: lower train.batch_size and raise train.accumulation by the same factor, which trains the same"
+        )
     if settings.batch_size == 1:
         raise RunError(
             "out of memory while training on a single row\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 # In the order in which `raglift --help` lists their commands.
 from raglift.cli import starting, stages, grading, search, bench, chat, export  # isort: skip
 from raglift.cli.options import app
+from raglift.engines import count_processes
 from raglift.errors import Interruption, RagliftError
 from raglift.offline import prepare_network
 from raglift.progress import say
@@ -22,6 +24,22 @@ def stop_politely(signum: int, frame: Any) -> NoReturn:
     raise Interruption
 
 
+def run_command() -> None:
+    """The command; of several processes started together the first runs it, and the others help it."""
+    if count_processes() == 1:
+        app()
+        return
+    from raglift.engines.group import follow, release
+
+    if int(os.environ["RANK"]) > 0:
+        follow()
+        return
+    try:
+        app()
+    finally:
+        release()
+
+
 def main() -> None:
     """The entry point: exit status 0 done, 1 the run failed, 2 the user's input is wrong."""
     debug = "--debug" in sys.argv
@@ -31,7 +49,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop_politely)
     try:
-        app()
+        run_command()
     except RagliftError as error:
         if debug:
             traceback.print_exc()

@@ -1,4 +1,4 @@
-"""Where the units of a stage's work are computed: one after another in this process, or on a Ray cluster.
+"""Where the units of a stage's work are computed: in this process, in several started together, or on a Ray cluster.
 
 A stage plans its units and writes what comes back; an engine only decides where and when each is computed.
 So the same units have the same keys and give the same results under every engine.
@@ -6,6 +6,7 @@ So the same units have the same keys and give the same results under every engin
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -19,10 +20,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Needs:
-    """What a unit occupies while it is computed: threads, and a GPU where the device is not `cpu` and one is there."""
+    """What a unit occupies while it is computed: threads, and a GPU where the device is not `cpu` and one is there.
+
+    `together`: processes that were started together compute the unit as one.
+    """
 
     threads: int = 1
     device: str = "cpu"
+    together: bool = False
 
 
 class Engine(Protocol):
@@ -59,14 +64,27 @@ def open_engine(name: str, address: str | None = None) -> Engine:
         raise InputError("--engine", f"'{name}'", "an engine", suggest_name(name, ENGINES))
     if name == "local" and address is not None:
         raise InputError("--address", "an address for the local engine", "none", "--engine ray uses it")
+    if name != "local" and count_processes() > 1:
+        raise InputError(
+            f"--engine {name}", "several processes started together", "one", "leave out torchrun or accelerate launch"
+        )
     return ENGINES[name](address)
 
 
 def open_local_engine(address: str | None) -> Engine:
-    """This process."""
+    """This process; where torchrun or accelerate launch started several, all of them."""
+    if count_processes() > 1:
+        from raglift.engines.group import GroupEngine
+
+        return GroupEngine()
     from raglift.engines.local import LocalEngine
 
     return LocalEngine()
+
+
+def count_processes() -> int:
+    """How many processes torchrun or accelerate launch started together; 1 where they started none."""
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
 def open_ray_engine(address: str | None) -> Engine:

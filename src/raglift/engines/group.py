@@ -1,0 +1,110 @@
+"""Processes that torchrun or accelerate launch started together: they train each adapter as one.
+
+The first process runs the command. The others wait for what it hands out, through the launcher's key-value store:
+a collective operation would keep a process that has to end, or that grades for hours, waiting for the others.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch.distributed import DistStoreError, TCPStore, destroy_process_group, is_initialized  # type: ignore[attr-defined]
+
+from raglift.engines import Needs, Result, Unit, count_processes
+from raglift.progress import Bar, redirect_lines, say, show_progress
+
+LOOK = timedelta(seconds=2)  # how long a waiting process is deaf to signals
+
+
+class HandedOut:
+    """What the first process hands out to the others, in order: (work, unit), at last None."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    @cached_property
+    def store(self) -> TCPStore:
+        """The store that the launcher keeps."""
+        return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+
+    def put(self, task: tuple[Callable[..., Any], Any] | None) -> None:
+        """Hand out the next task; does not wait for anybody."""
+        self.store.set(self._name_next(), pickle.dumps(task))  # type: ignore[arg-type] # takes bytes too
+
+    def take(self) -> tuple[Callable[..., Any], Any] | None:
+        """Wait for the next task."""
+        name = self._name_next()
+        while True:
+            try:
+                self.store.wait([name], LOOK)
+            except DistStoreError:
+                continue
+            task: tuple[Callable[..., Any], Any] | None = pickle.loads(self.store.get(name))
+            return task
+
+    def _name_next(self) -> str:
+        self.number += 1
+        return f"raglift/{self.number}"
+
+
+handed_out = HandedOut()
+
+
+class GroupEngine:
+    """Computes here, in the units' order; the other processes compute with it the units that need them."""
+
+    def __init__(self) -> None:
+        choose_gpu()
+        say(f"{count_processes()} processes train each adapter together; all else is done by this one")
+
+    def compute(
+        self,
+        description: str,
+        work: Callable[[Unit, Any], Result],
+        units: Sequence[Unit],
+        total: int,
+        needs: Needs,
+    ) -> Iterator[tuple[Unit, Result]]:
+        """See `Engine`."""
+        with show_progress(description, total) as bar:
+            for unit in units:
+                if needs.together:
+                    handed_out.put((work, unit))
+                yield unit, work(unit, bar)
+
+    def close(self) -> None:
+        """Nothing: the others wait until the command ends."""
+
+
+def choose_gpu() -> None:
+    """Each process of a machine takes a GPU of its own, where there are any."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+
+
+def follow() -> None:
+    """In every process but the first: compute with it what it hands out, until its command ends."""
+    choose_gpu()
+    redirect_lines(lambda line: None)  # the first says the same
+    while (task := handed_out.take()) is not None:
+        work, unit = task
+        work(unit, Bar("", 0, None))
+    leave()
+
+
+def release() -> None:
+    """In the first process, when its command ends: so do the others."""
+    handed_out.put(None)
+    leave()
+
+
+def leave() -> None:
+    """End the group that the trainer made."""
+    if is_initialized():
+        destroy_process_group()
