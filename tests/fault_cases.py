@@ -13,14 +13,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file, save_file
+
 import fault_lab
 from fault_lab import CALM, STAGES, Disturbance, Ended, Lab, Row
+from raglift.grading.review_log import ReviewLog, build_rows
+from raglift.runfolder import recover_lines
 
+NAME_MODEL = ("adapters/rag-sft-seed0/adapter_config", "adapters/sft-seed0/adapter_config", "report.")
+LOGS = ("answers", "verdicts of people")
 RESUMED = "goes on; equal to the undisturbed run byte for byte"
 DAMAGED = {
     "adapter": ("train", "adapters/rag-sft-seed0/adapter_model.safetensors"),
     "index": ("index", "index/**/data/*.lance"),
     "ranking": ("index", "ranking.json"),
+    "training log": ("train", "training.rag-sft-seed0.jsonl"),
     "answers": ("answer", "answers.jsonl"),
     "grades": ("grade", "grades.rubric.jsonl"),
     "comparison": ("compare", "comparison.json"),
@@ -131,11 +138,26 @@ def truncate(file: Path) -> None:
     file.write_bytes(data[: len(data) // 2])
 
 
+def tear(file: Path) -> None:
+    """The end of the last line."""
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def drop_line(file: Path) -> None:
+    """The whole last line."""
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+def list_spoils(name: str) -> list[tuple[str, Callable[[Path], None]]]:
+    spoils = [("one bit flipped in the ", flip), ("half of the file lost: ", truncate)]
+    return spoils + ([("last line torn: ", tear), ("last line lost: ", drop_line)] if name in LOGS else [])
+
+
 def damage_artifacts(lab: Lab, calm: Path, only: tuple[str, ...] = tuple(DAMAGED)) -> Iterator[Row]:
-    """One flipped bit in, and half of, every kind of artifact."""
+    """One flipped bit in, half of, and where lines are appended the last line of every kind of artifact."""
     for name in only:
         stage, pattern = DAMAGED[name]
-        for fault, spoil in (("one bit flipped in the ", flip), ("half of the file lost: ", truncate)):
+        for fault, spoil in list_spoils(name):
             folder = lab.copy(calm)
             file = next(iter(sorted(folder.glob(pattern))))
             spoil(file)
@@ -158,6 +180,41 @@ def damage_artifacts(lab: Lab, calm: Path, only: tuple[str, ...] = tuple(DAMAGED
             if (made > 0) != (name == "answers") or made == planned:
                 row.problems.append(f"lost: {made} of {planned} answers were made again")
             yield row
+
+
+def damage_tuned_search(lab: Lab, calm: Path) -> Iterator[Row]:
+    """A tuned search whose file changes or goes."""
+    tuned = lab.copy(calm)
+    lab.run(tuned, CALM, "tune-retriever", str(lab.source), "--run", str(tuned))
+    lab.run(tuned)
+    for fault, spoil in (*list_spoils("tuned search"), ("file lost: ", Path.unlink)):
+        folder = lab.copy(tuned)
+        spoil(folder / "retriever" / "tuned.json")
+        ended = lab.run(folder)
+        row = Row(fault + "tuned search", "index", "noticed and named; just that is made again, equal to before")
+        row.problems += [] if "tuned.json is damaged" in ended.text else [f"silent: {ended.text[-400:]}"]
+        row.problems += [f"lost: {ended.text[-400:]}"] if ended.code else []
+        row.problems += [f"mixed: {found}" for found in fault_lab.compare_folders(folder, tuned)]
+        yield row
+
+
+def damage_verdicts(lab: Lab, calm: Path) -> Iterator[Row]:
+    """What people have said cannot be made again: what is left of it counts, what is lost is named."""
+    keys = [str(row["key"]) for row in recover_lines(calm / "answers.jsonl")[:4]]
+    for fault, spoil in (*list_spoils("verdicts of people"), ("file lost: ", Path.unlink)):
+        folder = lab.copy(calm)
+        file = folder / "grades.human.jsonl"
+        for key in keys:
+            ReviewLog(file).append(build_rows([key], "q-recall", "kim", "grade", "correct", ""))
+        spoil(file)
+        left = len(recover_lines(file))
+        ended = lab.run(folder)
+        row = Row(fault + "verdicts of people", "review", "noticed and named; what is left of them counts")
+        row.problems += [] if "grades.human.jsonl is damaged" in ended.text else [f"silent: {ended.text[-400:]}"]
+        row.problems += [f"lost: {ended.text[-400:]}"] if ended.code or len(recover_lines(file)) != left else []
+        found = [name for name in fault_lab.compare_folders(folder, calm) if "grades.human" not in name]
+        row.problems += [f"mixed: {name}" for name in found]
+        yield row
 
 
 def meet_another_process(lab: Lab, calm: Path) -> Iterator[Row]:
@@ -205,7 +262,7 @@ def pause(folder: Path) -> None:
 def change_inputs(lab: Lab, calm: Path) -> Iterator[Row]:
     """Something changes between two calls: what depends on it is done again, the rest is kept, and why is said."""
     every = fault_lab.list_finished(calm)["answers"]
-    cases: dict[str, tuple[Callable[[Path], None] | None, tuple[str, ...], int, tuple[str, ...]]] = {
+    cases: dict[str, tuple[Callable[[Path, Path], None] | None, tuple[str, ...], int, tuple[str, ...]]] = {
         # what changed: (edit, options, answers made again, words)
         "question": (partial(edit_row, "questions.jsonl", 0, "question", "리콜이란 게 뭐야?"), (), 10,
                      ("q-recall: the question changed",)),
@@ -216,6 +273,9 @@ def change_inputs(lab: Lab, calm: Path) -> Iterator[Row]:
         "answer setting": (None, ("answer.temperature=0.9",), every, ("answer.temperature: 0.6, now 0.9",)),
         "rubric": (partial(edit_row, "questions.jsonl", 1, "reference", "맞은 비율이야!"), (), 0,
                    ("grade (rubric) again: rubrics changed",)),
+        "adapter": (swap_adapter, (), 0, ("adapter_model.safetensors is damaged", "train sft seed 0 again")),
+        "model": (alter_model, (), every, ("train sft seed 0 again: model changed",)),
+        "place of the model": (move_model, (), 0, ()),
         "nothing": (None, (), 0, ()),
     }  # fmt: skip
     for name, (edit, options, made, words) in cases.items():
@@ -224,7 +284,7 @@ def change_inputs(lab: Lab, calm: Path) -> Iterator[Row]:
         folder = other.make_folder()
         shutil.copytree(calm, folder)
         if edit is not None:
-            edit(other.source)
+            edit(other.source, folder)
         settings = [word for option in options for word in ("--set", option)]
         ended = other.run(folder, CALM, "run", str(other.source), "--run", str(folder), *settings)
         row = Row(f"changed between two calls: {name}", "all", "exactly what depends on it is done again; why is said")
@@ -236,18 +296,41 @@ def change_inputs(lab: Lab, calm: Path) -> Iterator[Row]:
         if made >= 0 and count != made:
             row.problems.append(f"mixed: {count} answers made again, expected {made}")
         trained = "train sft" in ended.text or "\ntrain: " in ended.text
-        if trained != (name in ("prompt", "training setting")):
+        if trained != (name in ("prompt", "training setting", "adapter", "model")):
             row.problems.append(f"lost: trained again: {trained}")
         fresh = other.make_folder()
         again = other.run(fresh, CALM, "run", str(other.source), "--run", str(fresh), *settings)
         row.problems += [f"lost: {again.text[-400:]}"] if again.code else []
         row.problems += [
-            f"mixed: {found}" for found in fault_lab.compare_folders(folder, fresh) if not found.startswith("answers.")
+            f"mixed: {found}" for found in fault_lab.compare_folders(folder, fresh)
+            if not found.startswith("answers.") and not (name == "place of the model" and found.startswith(NAME_MODEL))
         ]  # fmt: skip
         yield row
 
 
-def edit_row(file: str, number: int, key: str, value: Any, source: Path) -> None:
+def swap_adapter(source: Path, folder: Path) -> None:
+    """One tuning's adapter in the other's place."""
+    mine, other = (folder / "adapters" / name / "adapter_model.safetensors" for name in ("sft-seed0", "rag-sft-seed0"))
+    shutil.copyfile(other, mine)
+
+
+def move_model(source: Path, folder: Path) -> None:
+    """The same model in another folder."""
+    settings = source / "experiment.yaml"
+    text = settings.read_text(encoding="utf-8")
+    place = text.partition("model: ")[2].partition("\n")[0]
+    shutil.copytree(place, source / "model")
+    settings.write_text(text.replace(place, str(source / "model")), encoding="utf-8")
+
+
+def alter_model(source: Path, folder: Path) -> None:
+    """A model with other weights."""
+    move_model(source, folder)
+    file = source / "model" / "model.safetensors"
+    save_file({name: tensor * 1.01 for name, tensor in load_file(file).items()}, file, {"format": "pt"})
+
+
+def edit_row(file: str, number: int, key: str, value: Any, source: Path, folder: Path) -> None:
     lines = (source / file).read_text(encoding="utf-8").splitlines()
     row = {**json.loads(lines[number]), key: value}
     lines[number] = json.dumps(row, ensure_ascii=False)
@@ -290,6 +373,29 @@ def leave_the_numbers(lab: Lab, calm: Path) -> Iterator[Row]:
         if list((folder / "adapters").glob("*/*.safetensors")):
             row.problems.append("mixed: an adapter was written")
         yield judge(lab, row, ended, folder, calm, "lower train.learning_rate", code=1)
+
+
+def stop_in_training(lab: Lab, calm: Path) -> Iterator[Row]:
+    """Training that ends in its fifth step goes on from the fourth's checkpoint, or from the third's."""
+    cases = {
+        "loss that is no number in one step": (fault_lab.lose_loss, None, 4, 1),
+        "killed between two checkpoints": (fault_lab.kill_in_step, None, 4, -9),
+        "killed, and one bit flipped in the checkpoint": (fault_lab.kill_in_step, flip, 3, -9),
+    }
+    whole = fault_lab.read_steps(calm)
+    for name, (patch, spoil, kept, code) in cases.items():
+        folder = lab.make_folder()
+        ended = lab.run(folder, Disturbance(patch=patch))
+        row = Row(name, "train", f"goes on from step {kept} of 6; adapters equal to the undisturbed ones")
+        newest = sorted(folder.glob("checkpoints/*/checkpoint-4/optimizer.pt"))
+        if spoil is not None:
+            spoil(newest[0])
+        before = fault_lab.read_steps(folder)
+        judge(lab, row, ended, folder, calm, *(("lower train.learning_rate",) if code == 1 else ()), code=code)
+        again = fault_lab.read_steps(folder) - before
+        if again != whole - kept:
+            row.problems.append(f"lost: {again} steps were trained again, expected {whole - kept}")
+        yield row
 
 
 def lose_the_hub(lab: Lab, calm: Path) -> Iterator[Row]:

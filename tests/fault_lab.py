@@ -126,6 +126,7 @@ def work(arguments: Sequence[str], folder: Path, disturbance: Disturbance) -> No
     moments = folder.parent / "moments"
     moments.unlink(missing_ok=True)
     watch_stages(moments, folder, disturbance)
+    count_steps(folder.parent / "steps")
     if disturbance.patch is not None:
         disturbance.patch()
     sys.argv = ["raglift", *arguments]
@@ -163,6 +164,23 @@ def watch_stages(moments: Path, folder: Path, disturbance: Disturbance) -> None:
 
     experiment.measure_stage = watched
     note("start")
+
+
+def count_steps(file: Path) -> None:
+    """A byte for every step that is trained, over all processes of a folder."""
+    whole = training.AnswerTrainer.training_step
+
+    def counted(self: Any, *given: Any, **named: Any) -> Any:
+        with file.open("ab") as stream:
+            stream.write(b".")
+        return whole(self, *given, **named)
+
+    training.AnswerTrainer.training_step = counted  # type: ignore[method-assign]
+
+
+def read_steps(folder: Path) -> int:
+    file = folder.parent / "steps"
+    return file.stat().st_size if file.exists() else 0
 
 
 def read_moments(folder: Path) -> dict[str, float]:
@@ -262,7 +280,7 @@ def limit_training(most: int = 1) -> None:
     whole = training.AnswerTrainer.compute_loss
 
     def limited(self: Any, model: Any, inputs: Any, *more: Any, **named: Any) -> Any:
-        if len(inputs["input_ids"]) > most:
+        if inputs["position_ids"].eq(0).sum() > most:  # rows lie end to end, each begins at 0
             raise torch.OutOfMemoryError("out of memory")
         return whole(self, model, inputs, *more, **named)
 
@@ -271,6 +289,25 @@ def limit_training(most: int = 1) -> None:
 
 def refuse_training() -> None:
     limit_training(0)
+
+
+def disturb_step(act: Callable[[Any], Any], step: int = 5) -> None:
+    """Let something happen to the loss of one step, the fifth of six: checkpoints of the first four are there."""
+    whole, steps = training.AnswerTrainer.compute_loss, itertools.count(1)
+
+    def disturbed(self: Any, *given: Any, **named: Any) -> Any:
+        loss = whole(self, *given, **named)
+        return act(loss) if next(steps) == step else loss
+
+    training.AnswerTrainer.compute_loss = disturbed  # type: ignore[method-assign]
+
+
+def lose_loss() -> None:
+    disturb_step(lambda loss: loss * float("nan"))
+
+
+def kill_in_step() -> None:
+    disturb_step(lambda loss: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def jump_clock() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -19,10 +18,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import fault_cases
 from conftest import build_tiny_model, write_experiment
 from fault_lab import Ended, Lab, Row
+from reliability_page import describe_machine, update_page
 
-PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
 BEGIN, END = "<!-- fault table: written by make faults -->", "<!-- end of the fault table -->"
-CASES = ("kills", "signals", "disk", "damage", "processes", "changes", "memory", "numbers", "hub", "clock")
+CASES = (
+    "kills", "signals", "disk", "damage", "tuned", "verdicts", "processes", "changes", "memory", "numbers", "training",
+    "hub", "clock",
+)  # fmt: skip
 
 
 def make_lab(root: Path) -> tuple[Lab, Path, Ended]:
@@ -47,10 +49,13 @@ def list_rows(lab: Lab, calm: Path, ended: Ended, names: list[str], kills: int) 
         "signals": lambda: fault_cases.stop_by_signal(lab, calm, ended.stages),
         "disk": lambda: fault_cases.spoil_disk(lab, calm),
         "damage": lambda: fault_cases.damage_artifacts(lab, calm),
+        "tuned": lambda: fault_cases.damage_tuned_search(lab, calm),
+        "verdicts": lambda: fault_cases.damage_verdicts(lab, calm),
         "processes": lambda: fault_cases.meet_another_process(lab, calm),
         "changes": lambda: fault_cases.change_inputs(lab, calm),
         "memory": lambda: fault_cases.run_out_of_memory(lab, calm),
         "numbers": lambda: fault_cases.leave_the_numbers(lab, calm),
+        "training": lambda: fault_cases.stop_in_training(lab, calm),
         "hub": lambda: fault_cases.lose_the_hub(lab, calm),
         "clock": lambda: fault_cases.jump_in_time(lab, calm),
     }
@@ -73,20 +78,7 @@ def write_table(rows: list[Row], seconds: float, command: str) -> str:
         stages = ", ".join(dict.fromkeys(f"{row.stage} ×{row.tries}" if row.tries > 1 else row.stage for row in group))
         shown = "**failed:** " + "; ".join(p for row in group for p in row.problems)[:300] if failed else outcome
         lines.append(f"| {fault} | {stages} | {sum(row.tries for row in group)} | {shown} |".replace("\n", " "))
-    machine = f"{os.cpu_count()} cores {read_processor()}, {platform.system()}, Python {platform.python_version()}"
-    return "\n".join([*lines, "", f"`{command}`, {seconds / 60:.0f} minutes on {machine}."])
-
-
-def read_processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def update_page(table: str) -> None:
-    """Put the table between its marks."""
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    return "\n".join([*lines, "", f"`{command}`, {seconds / 60:.0f} minutes on {describe_machine()}."])
 
 
 def main() -> None:
@@ -103,6 +95,7 @@ def main() -> None:
         rows = [Row(**json.loads(line)) for line in chosen.rows.read_text(encoding="utf-8").splitlines()]
     try:
         lab, calm, ended = make_lab(root)
+        print(f"an undisturbed run: {ended.stages}", flush=True)
         for row in list_rows(lab, calm, ended, chosen.only.split(","), chosen.kills):
             rows.append(row)
             print(f"{time.monotonic() - started:6.0f} s  {row.fault} · {row.stage}: {row.problems or 'ok'}", flush=True)
@@ -114,7 +107,7 @@ def main() -> None:
     table = write_table(rows, time.monotonic() - started, "make faults")
     print(table)
     if chosen.write:
-        update_page(table)
+        update_page(table, BEGIN, END)
     sys.exit(any(row.problems for row in rows))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["raglift"]):
+with atheris.instrument_imports(include=["raglift", "yaml", "pypdf"]):
     from hostile_readers import READERS, SEEDS, feed
 
 

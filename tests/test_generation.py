@@ -13,7 +13,7 @@ import torch
 from raglift.config import AnswerConfig, Config
 from raglift.models import generation
 from raglift.models.generation import LocalModel, _Writer, choose_tokens, draw_noise, list_end_tokens
-from raglift.models.loading import LoadedModel, load_model
+from raglift.models.loading import LoadedModel, is_out_of_memory, load_model
 
 WORDS = [
     "재현율",
@@ -98,6 +98,12 @@ def test_samples_are_one_row_until_they_part(tiny_model: Path, monkeypatch: pyte
         going = [row for row, tokens in written.items() if len(tokens) >= length]
         assert size == len({(row // 4, *written[row][:length]) for row in going}), "a row for each start that differs"
     assert 5 == sizes[0] < sizes[1] < sizes[-1], "some part"
+
+
+def test_what_the_allocator_says_is_understood() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50)
+    assert is_out_of_memory(caught.value) and not is_out_of_memory(RuntimeError("shapes differ"))
 
 
 def test_out_of_memory_halves_the_batch_and_changes_no_answer(

@@ -463,6 +463,38 @@ def test_the_key_is_sent_and_never_written(tmp_path: Path, monkeypatch: pytest.M
     assert "***" in read_calls(tmp_path)[0]["raw"]
 
 
+def test_a_key_goes_to_another_machine_only_where_the_user_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-mine")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "x-gateway: hidden")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-hidden")
+    monkeypatch.delenv("RAGLIFT_KEYS", raising=False)
+    monkeypatch.setattr("raglift.models.server.is_here", lambda host: False)  # the local server stands for a far one
+    with run_server(judge_by("correct")) as server:
+        for name in ("AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY"):
+            with pytest.raises(InputError, match=f"{name}.*would be sent to 127.0.0.1") as caught:
+                open_judge(tmp_path, server, api_key_env=name)
+            assert f"export RAGLIFT_KEYS={name}@127.0.0.1" in str(caught.value) and "s3cret" not in str(caught.value)
+        monkeypatch.setenv("RAGLIFT_KEYS", "OPENAI_API_KEY@example.com, AWS_SECRET_ACCESS_KEY@127.0.0.1")
+        open_judge(tmp_path, server, api_key_env="AWS_SECRET_ACCESS_KEY").grade(QUESTION, "답")
+        open_judge(tmp_path / "none", server, api_key_env="").grade(QUESTION, "답")
+        monkeypatch.setenv("RAGLIFT_KEYS", "OPENAI_API_KEY@127.0.0.1")
+        open_judge(tmp_path / "own", server).grade(QUESTION, "답")
+    sent, bare, own = (seen.headers for seen in server.seen)
+    assert sent["authorization"] == "Bearer s3cret" and bare["authorization"] == "Bearer none"
+    assert not {"x-gateway", "openai-organization"} & {*sent, *bare}
+    assert own["authorization"] == "Bearer sk-mine" and own["x-gateway"] == "hidden"
+
+
+@pytest.mark.parametrize("url", ["http://localhost\\@example.com/v1", "http://ok@example.com/v1", "http://[::1/v1"])
+def test_an_address_that_can_be_misread_sends_no_key(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-mine")
+    with pytest.raises(InputError):
+        build_judge(EXPERIMENT, make_config(url), RunFolder(tmp_path))
+
+
 def test_interrupting_keeps_what_came(tmp_path: Path) -> None:
     with run_server(judge_by("correct")) as server:
         judge = open_judge(tmp_path, server, concurrency=1)

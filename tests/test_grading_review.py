@@ -169,6 +169,30 @@ def test_a_torn_line_costs_only_itself(run: ReviewedRun) -> None:
     assert last.state(third).verdict == "correct" and last.state(first).verdict == "correct"
 
 
+def test_the_loss_of_the_last_verdicts_is_said(run: ReviewedRun, capsys: pytest.CaptureFixture[str]) -> None:
+    review = open_as(run)
+    first, second, third, *_ = review.items
+    for item in (first, second):
+        review.grade(item, "correct", "")
+    file, folder = run.folder.grades("human"), run.folder
+    whole, lines = file.read_bytes(), file.read_bytes().splitlines(keepends=True)
+    assert folder.list_damage() == []
+    for left, words in (
+        (b"".join(lines[:-1]), f"1 of {len(lines)} lines are lost"),
+        (whole[:-20], f"1 of {len(lines)} lines are lost"),
+        (whole + b'{"key": ', "its last line is torn"),
+        (b"", f"{len(lines)} of {len(lines)} lines are lost"),
+    ):
+        file.write_bytes(left)
+        assert [words in damage.reason for damage in folder.list_damage()] == [True]
+        folder.refuse_damage("compare")
+        assert words in capsys.readouterr().err
+    file.unlink()
+    assert [damage.file for damage in folder.list_damage()] == [file.name]
+    open_as(run).grade(third, "correct", "")
+    assert "are lost from its end" in capsys.readouterr().err and folder.list_damage() == []
+
+
 def test_half_of_a_save_leaves_an_item_open_until_it_is_carried_over(run: ReviewedRun) -> None:
     review = open_as(run)
     item = max(review.items.values(), key=lambda item: len(item.keys))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from pathlib import Path
@@ -13,11 +14,14 @@ from hypothesis import strategies as some
 
 from hostile_readers import OUTSIDE, READERS, SEEDS, feed
 from raglift import progress
+from raglift.answering import write_rows
 from raglift.cli.options import print_json, show
 from raglift.config import load_config, parse_yaml
 from raglift.errors import InputError
+from raglift.experiment import compare_arms, grade_answers, open_run, report_run, run_experiment
 from raglift.grading.rubric import grade_rubric
 from raglift.records import Rubric
+from raglift.runfolder import recover_lines
 from raglift.sanitization import escape_json
 
 HOSTILE = (
@@ -30,6 +34,7 @@ HOSTILE = (
     "<script>alert(1)</script>",
     "tag \U000e0041",
 )
+REPORTS = ("report.md", "report.json", "table.csv", "report.html")
 PIECES = (
     b'{"', b'": ', b"[", b"]", b"{", b"}", b'"', b",", b"\n", b"\0", b"\xff", b"\\ud800", b"\\u0000", b"NaN", b"1e999",
     b"9" * 5000, b"-", b"null", b"true", b"id", b"key", b"must", b"rubric", b"model", b"content", b"../../x", b"re: ",
@@ -83,6 +88,17 @@ def test_code_of_a_model_is_never_run(tmp_path: Path) -> None:
         load_config(file)
 
 
+@pytest.mark.parametrize("name", ["../secret", "link", "{folder}/secret", "\0"])
+def test_template_is_no_way_to_files_outside_the_experiment(tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text("a private key")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/link").symlink_to(tmp_path / "secret")
+    file = tmp_path / "mine/experiment.yaml"
+    file.write_text(f"name: x\nprompt:\n  file: {json.dumps(name.format(folder=tmp_path))}\n")
+    with pytest.raises(InputError, match=r"prompt\.file"):
+        load_config(file)
+
+
 @pytest.mark.parametrize("pattern", ["re: (a+)+$", "re: (a|a)*b", "re: (.*)*x", "a … " * 30 + "b", "가 나 다 " * 10])
 def test_patterns_are_bounded_in_time(pattern: str) -> None:
     started = time.process_time()
@@ -108,3 +124,32 @@ def test_terminal_obeys_no_text(text: str, capsys: pytest.CaptureFixture[str]) -
 def test_escaped_json_is_the_same_value(text: str) -> None:
     value: Any = {"a": [text]}
     assert json.loads(escape_json(json.dumps(value, ensure_ascii=False))) == value
+
+
+def test_hostile_texts_go_through_a_whole_run(
+    tiny_experiment: Path, tmp_path: Path, edit_rows: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Passages, questions and answers with all of it, one passage of 1 MB: nothing obeyed in terminal or reports."""
+    evil = "".join(text.replace("\x00", "").replace("\ud800", "") for text in HOSTILE)
+    edit_rows(tiny_experiment / "passages.jsonl", lambda rows: rows[0].update(text=f"{evil} <eos> 재현율"))
+    edit_rows(tiny_experiment / "passages.jsonl", lambda rows: rows[5].update(text="가" * 350_000))
+    edit_rows(tiny_experiment / "questions.jsonl", lambda rows: rows[0].update(question=f"=1+1 {evil} 이 뭐야?"))
+    arms, folder = "base.none,base.oracle", tmp_path / "run"
+    settings = ["compare.a=base.none", "compare.b=base.oracle", "retrieval.search=lexical"]
+    run = open_run(str(tiny_experiment), folder, settings, arms=arms)
+    run_experiment(run)
+    rows = recover_lines(run.folder.answers)
+    write_rows(
+        run.folder, [{**one, "text": f"=1+1 {''.join(HOSTILE)}"} if one["arm"] == "base.none" else one for one in rows]
+    )
+    for stage in (grade_answers, compare_arms, report_run):
+        stage(run)
+    assert not any("<eos>" in one["prompt"] for one in rows) and any("< eos>" in one["prompt"] for one in rows)
+    printed = "".join(capsys.readouterr())
+    shown = [printed, *(folder.joinpath(name).read_text(encoding="utf-8") for name in REPORTS)]
+    for text in shown:
+        assert not set("\x1b\x9b\x07\x00\u202e\ud800\U000e0041") & set(text)
+    html = shown[-1]
+    assert "<script>alert" not in html and "Content-Security-Policy" in html
+    cells = [cell for line in csv.reader((folder / "table.csv").read_text().splitlines()) for cell in line]
+    assert not any(cell.startswith(("=", "@", "+", "-")) for cell in cells) and any("1+1" in cell for cell in cells)

@@ -13,6 +13,7 @@ from raglift.retrieval.index import Index, build_index
 from raglift.retrieval.opening import open_retriever
 from raglift.retrieval.search import IndexRetriever
 from raglift.retrieval.tuned import TunedRetriever
+from raglift.runfolder import recover_lines, seal_line
 from retrieval_fixture import PASSAGES, LetterEmbedder
 
 NAMES = [passage.text.split(" : ")[0] for passage in PASSAGES]
@@ -37,15 +38,21 @@ def test_the_threshold_keeps_training_questions_and_turns_away_others(index: Ind
     assert retriever.search(["abcdefghijklmnop"], 3) == [[]]
 
 
-def test_it_is_kept_until_questions_or_passages_change(index: Index, tmp_path: Path) -> None:
+def test_it_is_kept_until_questions_or_passages_change(
+    index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     retriever = IndexRetriever(index, RetrievalConfig())
     first = calibrate_threshold(retriever, EXAMPLES, tmp_path)
     file = tmp_path / CALIBRATION_FILE
-    file.write_text(file.read_text().replace(f"{first}", "0.5"))
+    (row,) = recover_lines(file)
+    file.write_bytes(seal_line({**row, "threshold": 0.5}))
     assert calibrate_threshold(retriever, list(reversed(EXAMPLES)), tmp_path) == 0.5
     assert calibrate_threshold(retriever, EXAMPLES[:-1], tmp_path) != 0.5
-    file.write_text("{")
-    assert calibrate_threshold(retriever, EXAMPLES, tmp_path) == first
+    whole = file.read_text()
+    for damaged in ("{", whole[:-9], whole.replace('"threshold": ', '"threshold": 1')):
+        file.write_text(damaged)
+        assert calibrate_threshold(retriever, EXAMPLES, tmp_path) == first
+        assert "is damaged" in capsys.readouterr().err
 
 
 def test_it_is_left_open_where_it_would_not_be_sound(index: Index, tmp_path: Path) -> None:

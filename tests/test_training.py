@@ -14,6 +14,7 @@ from raglift.benchmarks.training import build_plain_trainer
 from raglift.config import Config, LoraConfig, TrainConfig
 from raglift.errors import InputError, RunError
 from raglift.models.adapters import add_adapter
+from raglift.models.checkpoints import find_checkpoint
 from raglift.models.loading import LoadedModel, load_model
 from raglift.progress import Bar
 from raglift.prompts import TrainingRow
@@ -27,7 +28,6 @@ from raglift.training import (
     check_adapter_reaches_output,
     choose_collator,
     encode_row,
-    find_checkpoint,
     open_trainer,
     train_adapter,
 )
@@ -164,8 +164,8 @@ def test_resumed_training_gives_the_undisturbed_adapter(
     folder = torn.path / "checkpoints" / "sft-seed0-same"
     found = find_checkpoint(folder)
     assert found is not None and found.name == "checkpoint-6"
-    (folder / "checkpoint-9").mkdir()
-    assert find_checkpoint(folder) == found, "a checkpoint without its state file was not written whole"
+    (folder / "checkpoint-9").mkdir()  # killed while it was written
+    assert find_checkpoint(folder) == found, "a checkpoint without its checksums was not written whole"
     train_adapter(torn, load_model(config), config, JOB, METER)
     weights = [run.adapter("sft", 0).joinpath("adapter_model.safetensors").read_bytes() for run in (calm, torn)]
     assert weights[0] == weights[1]

@@ -233,8 +233,18 @@ def _drop_torn_batches(folder: RunFolder, batches: Sequence[Batch]) -> set[str]:
         if any(row.get("batch") == batch.id for row in rows)
         and not all(answer.key in found for answer in batch.answers)
     }
-    whole = [row for row in rows if row.get("batch") not in torn and "key" in row]
-    if len(whole) != len(rows) or _has_torn_tail(folder):
+    # An answer whose prompt is the same is kept; how well the search found its passages may have changed.
+    found_now = {
+        answer.key: [dataclasses.asdict(one) for one in answer.passages]
+        for batch in batches
+        for answer in batch.answers
+    }
+    whole = [
+        {**row, "passages": found_now.get(row["key"], row.get("passages", []))}
+        for row in rows
+        if row.get("batch") not in torn and "key" in row
+    ]
+    if whole != rows or _has_torn_tail(folder):
         write_rows(folder, whole)
     return {row["key"] for row in whole}
 

@@ -363,8 +363,10 @@ def _read_template(values: dict[str, Any], folder: Path) -> None:
     prompt = values["prompt"] = dict(prompt)
     file = folder / str(prompt.pop("file"))
     try:
+        if not file.resolve().is_relative_to(folder.resolve()):  # what it holds goes into prompts, and so to servers
+            raise InputError(f"prompt.file: {file}", "a file outside the folder", "a template beside experiment.yaml")
         prompt["custom"] = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a NUL in the name
         raise InputError(
             f"prompt.file: {file}", f"cannot be read ({error})", "a UTF-8 file with a Jinja2 template"
         ) from None

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 from raglift.config import Config
-from raglift.errors import InputError
+from raglift.errors import InputError, RunError
 from raglift.progress import say, show_progress
 from raglift.prompts import PromptContext, TrainingRow
 from raglift.records import Context, Example, Experiment, Question, Retrieved
 from raglift.retrieval.opening import open_retriever, tune_retriever
 from raglift.retrieval.ranking import Ranking, read_ranking, write_ranking
 from raglift.retrieval.search import IndexRetriever
-from raglift.retrieval.tuned import TunedRetriever
+from raglift.retrieval.tuned import TunedRetriever, list_tuned_files
 from raglift.runfolder import RunFolder, explain_disk_errors, hash_content
 
 RANKED = 10  # passages kept a question: enough for hit@3, MRR and hard negatives
@@ -74,6 +74,11 @@ class ContextResolver:
     def open_retriever(self) -> IndexRetriever:
         """The search over this run's index, brought in step with the passages; tuned where it was tuned."""
         settings, folder = self.config.retrieval, self.folder
+        damage = folder.find_damage("tune", "") if settings.tuned else None
+        if damage not in (None, "not done yet"):
+            raise RunError(
+                f"{folder.path}: {damage}\n  to do: raglift tune-retriever {self.experiment.folder} --run {folder.path}"
+            )
         with show_progress("index passages", len(self.experiment.passages)) as bar, explain_disk_errors(folder.index):
             retriever = open_retriever(
                 self.experiment.passages,
@@ -104,7 +109,7 @@ class ContextResolver:
                 f"{experiment.folder}/train.jsonl", "no training pairs", "rows with question and passage_id"
             )
         with show_progress("tune retriever", 0) as bar:
-            return tune_retriever(
+            tuned = tune_retriever(
                 experiment.passages,
                 experiment.examples,
                 self.config.retrieval,
@@ -113,6 +118,8 @@ class ContextResolver:
                 self.config.seed,
                 bar.follow,
             )
+        folder.record_artifact("tune", "", list_tuned_files(tuned, folder.retriever))
+        return tuned
 
     def describe(self, ids: Iterable[str], scores: Mapping[str, float] | None = None) -> PromptContext:
         """A context of these passages in this order."""

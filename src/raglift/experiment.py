@@ -57,6 +57,7 @@ PACKAGES = (
 )
 # What `run` does about a damaged file, by the stage that wrote it.
 REPAIRS = {
+    "tune": "the search is tuned again",
     "index": "it is built again",
     "rank": "the search is asked again",
     "train": "its adapter is trained again",
@@ -185,9 +186,13 @@ def run_experiment(run: Run, before: Mapping[str, Callable[[Run], None]] | None 
     )
     claim_folder(run)  # again, for another process may have held the folder since it was opened
     for damage in run.folder.list_damage():
+        if damage.stage == "tune" and not run.config.retrieval.tuned:
+            continue
         say(f"{damage.file} is damaged ({damage.reason}): {REPAIRS[damage.stage]}")
         if damage.stage == "index":
             shutil.rmtree(run.folder.index, ignore_errors=True)
+        if damage.stage == "tune" and run.folder.find_damage("tune", ""):
+            run.contexts.tune_retriever()
     results = {}
     for name, stage in stages:
         with measure_stage(run, name):

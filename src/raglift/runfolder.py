@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -18,15 +19,17 @@ from raglift.changes import describe_changes
 from raglift.datasets import dump_line
 from raglift.errors import InputError, RunError
 from raglift.lock import hold_file, read_holder
+from raglift.progress import say
 
 # In the order in which a run makes them; a stage reads what stands before it.
-STAGES = ("index", "rank", "train", "answer", "grade", "compare", "report")
+STAGES = ("tune", "index", "rank", "train", "answer", "grade", "compare", "report")
 # Libraries in other languages report a full or read-only disk as errors of their own, in words.
 DISK_WORDS = {
     errno.ENOSPC: re.compile(r"no space left|os error 28|errno 28|PytorchStreamWriter failed writing", re.I),
     errno.EROFS: re.compile(r"read-only file system|os error 30|errno 30", re.I),
 }
 SEAL = re.compile(rb', "check": "([0-9a-f]{16})"}$')
+LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}")  # the temporary file of a process that was killed while it wrote
 
 
 def hash_content(*parts: Any) -> str:
@@ -144,6 +147,38 @@ def find_broken_lines(file: Path) -> list[int]:
     """Numbers of the ended lines that are no whole rows. An open last line is no damage: it was being written."""
     lines = file.read_bytes().split(b"\n")[:-1]
     return [number for number, line in enumerate(lines, start=1) if line.strip() and _read_line(line) is None]
+
+
+def note_lines(file: Path) -> None:
+    """Write down beside a file how many lines it has: the loss of its last ones breaks no checksum of a row."""
+    write_json(_locate_count(file), {"lines": file.read_bytes().count(b"\n")})
+
+
+def find_lost_tail(file: Path) -> str | None:
+    """What is gone from the end of a file whose lines are counted; None where all are there.
+
+    An open last line is being written while its writer holds the file's lock, else it was torn.
+    """
+    data, is_written = b"", False
+    if file.exists():
+        with file.open("rb") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                is_written = True
+            data = stream.read()
+    try:
+        noted = int(json.loads(_locate_count(file).read_text(encoding="utf-8"))["lines"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        noted = 0
+    left = data.count(b"\n")
+    if left < noted:
+        return f"{noted - left} of {noted} lines are lost from its end"
+    return "its last line is torn" if data and not data.endswith(b"\n") and not is_written else None
+
+
+def _locate_count(file: Path) -> Path:
+    return file.with_name(f".{file.name}.count")
 
 
 @dataclass(frozen=True)
@@ -266,22 +301,33 @@ class RunFolder:
         for stage, noted in self.read_manifest().get("stages", {}).items():
             for name, checksum in noted["files"].items():
                 recorded.add(name)
-                if (self.path / name).exists() and hash_file(self.path / name) != checksum:
+                if not (self.path / name).exists():
+                    if stage == "tune":  # a search that was tuned must not silently be another; stages see the others
+                        found.append(Damage(stage, name, "it is missing"))
+                elif hash_file(self.path / name) != checksum:
                     found.append(Damage(stage.partition(":")[0], name, "its checksum differs"))
         for file in sorted(self.path.glob("*.jsonl")):
             broken = [] if file.name in recorded else find_broken_lines(file)
             if broken:
                 shown = ", ".join(map(str, broken[:5])) + (" …" if len(broken) > 5 else "")
                 found.append(Damage(self._name_stage(file), file.name, f"line {shown} is no whole row"))
+        lost = find_lost_tail(self.grades("human"))
+        if lost:
+            found.append(Damage("review", self.grades("human").name, lost))
         noted, left = self.read_manifest().get("answer_rows", 0), len(recover_lines(self.answers))
         if left < noted and not any(damage.file == self.answers.name for damage in found):
             found.append(Damage("answer", self.answers.name, f"{left} of {noted} rows are left"))
         return found
 
     def refuse_damage(self, stage: str) -> None:
-        """RunError when a file that `stage` reads is damaged; `raglift run` makes just that again."""
+        """RunError when a file that `stage` reads is damaged; `raglift run` makes just that again.
+
+        What only people can make again is said.
+        """
         before = STAGES[: STAGES.index(stage)]
         for damage in self.list_damage():
+            if damage.stage == "review":
+                say(f"{self.path / damage.file}: damaged ({damage.reason}): what is lost is left out")
             if damage.stage in before:
                 holder = read_holder(self.lock)
                 again = f"raglift run {self.read_manifest().get('source')} --run {self.path} makes just that again"
@@ -321,4 +367,10 @@ class RunFolder:
             with explain_disk_errors(self.lock):
                 self.path.mkdir(parents=True, exist_ok=True)
                 held.enter_context(hold_file(self.lock))
+                self._remove_leftovers()
             yield
+
+    def _remove_leftovers(self) -> None:
+        for file in self.path.iterdir():
+            if LEFTOVER.fullmatch(file.name) and file.is_file():
+                file.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
@@ -14,7 +13,7 @@ from typing import Any
 
 import torch
 from accelerate.data_loader import BatchSamplerShard
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, wait_for_everyone
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
@@ -25,6 +24,7 @@ from raglift.config import Config, TrainConfig
 from raglift.errors import InputError, RunError
 from raglift.models.adapters import add_adapter, measure_logit_change
 from raglift.models.answer_loss import TOLERANCE, AnswerHead, replace_head
+from raglift.models.checkpoints import find_checkpoint, read_step, seal_checkpoint
 from raglift.models.loading import LoadedModel, is_out_of_memory, release_memory
 from raglift.models.lora import fuse_lora
 from raglift.progress import Meter, say
@@ -288,6 +288,11 @@ class StepReporter(TrainerCallback):
             control.should_save = True
             self.saved = time.monotonic()
 
+    def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        wait_for_everyone()  # each process writes its own random state
+        if args.process_index == 0:
+            seal_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
         if not logs or "loss" not in logs:
             return
@@ -397,22 +402,6 @@ def save_adapter(model: Any, target: Path) -> None:
     model.save_pretrained(temporary, safe_serialization=True)
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
-
-
-def find_checkpoint(checkpoints: Path) -> Path | None:
-    """The newest checkpoint that was written whole: the trainer writes its state file last."""
-    for folder in sorted(checkpoints.glob("checkpoint-*"), key=lambda p: -int(p.name.rsplit("-", 1)[1])):
-        try:
-            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        return folder
-    return None
-
-
-def read_step(checkpoint: Path | None) -> int:
-    """The step that a checkpoint was saved at; 0 without one."""
-    return int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
 
 
 def keep_log_until(log: Path, step: int) -> None:

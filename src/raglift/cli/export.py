@@ -39,7 +39,7 @@ def export(
         raise InputError("--push", "--inspect", "one of them: logs are not pushed")
     from raglift.experiment import reopen_run
 
-    opened = reopen_run(run_dir)
+    opened = reopen_run(run_dir, stage="compare" if inspect else "answer")
     if inspect:
         from raglift.answering import read_answers
         from raglift.export.logs import write_logs

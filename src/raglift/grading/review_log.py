@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from raglift.errors import RunError
+from raglift.progress import say
 from raglift.records import Verdict
-from raglift.runfolder import explain_disk_errors, recover_lines, seal_line
+from raglift.runfolder import explain_disk_errors, find_lost_tail, note_lines, recover_lines, seal_line
 
 Row = dict[str, Any]
 
@@ -56,16 +58,19 @@ class ReviewLog:
         """Append and sync; RunError when the disk refuses, and then none of the rows is left behind."""
         data = b"".join(seal_line(row) for row in rows)
         with explain_disk_errors(self.file):
-            is_new = not self.file.exists()
+            is_new, lost = not self.file.exists(), find_lost_tail(self.file)
             with self.file.open("a+b", buffering=0) as stream:
                 fcntl.flock(stream, fcntl.LOCK_EX)  # another reviewer may write to the same run
+                if lost:
+                    say(f"{self.file}: damaged ({lost}): who graded that has to grade it again")
                 end = stream.seek(0, os.SEEK_END)
                 if _has_torn_tail(stream.fileno(), end):
                     data = b"\n" + data
                 try:
                     _write_all(stream.fileno(), data)
                     os.fsync(stream.fileno())
-                except OSError:
+                    note_lines(self.file)
+                except (OSError, RunError):
                     os.ftruncate(stream.fileno(), end)
                     raise
             if is_new:

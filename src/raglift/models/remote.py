@@ -10,14 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from raglift.config import REMOTE_PREFIX, AnswerConfig, Config
 from raglift.errors import InputError, RunError
 from raglift.models.caller import Asked, Caller, Outcome, ServerPool
 from raglift.models.calls import Call, CallLog
 from raglift.models.completions import Completion, TokenWatch
-from raglift.models.server import CallFailedError, Choice, ModelServer, ServerReply
+from raglift.models.server import CallFailedError, Choice, ModelServer, ServerReply, is_address
 from raglift.models.streaming import PieceStream
 from raglift.runfolder import hash_content
 from raglift.sanitization import clean_line
@@ -50,7 +49,7 @@ def parse_remote(model: str) -> RemoteName:
         name, _, url = part.removeprefix(REMOTE_PREFIX).rpartition("@")
         names.append(name)
         urls.append(url)
-    if not names[0] or len(set(names)) > 1 or not all(map(_is_address, urls)):
+    if not names[0] or len(set(names)) > 1 or not all(map(is_address, urls)):
         found = f"the names {', '.join(dict.fromkeys(names))}" if len(set(names)) > 1 else repr(model)
         raise InputError(
             "model",
@@ -60,14 +59,6 @@ def parse_remote(model: str) -> RemoteName:
             "it belongs into the environment variable that remote.api_key_env names",
         )
     return RemoteName(names[0], tuple(dict.fromkeys(url.rstrip("/") for url in urls)))
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc + parts.query
-    except ValueError:
-        return False
 
 
 def identify_remote(config: Config) -> str:

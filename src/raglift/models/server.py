@@ -6,18 +6,24 @@ import email.utils
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from raglift.config import ServerConfig
-from raglift.offline import require_local
+from raglift.errors import InputError
+from raglift.offline import is_here, require_local
 
 LARGEST_REPLY = 2**20  # bytes; a server that sends more is not answering
 SHOWN_ERROR = 2000  # characters of a failed call's body that are kept
 PASSING = {408, 409, 425, 429}  # and 5xx: the same call may succeed later
 HOPELESS = {401, 402, 403, 404}  # every other call would fail the same way
+PAIRS = "RAGLIFT_KEYS"  # the environment variable in which the user says which key goes where
+OWN_PAIR = ("OPENAI_API_KEY", "api.openai.com")  # goes without saying
+# The client sends these from the environment to whatever server it is given.
+OWN_VARIABLES = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS")
 
 
 @dataclass(frozen=True)
@@ -74,17 +80,21 @@ class ModelServer:
     def __init__(self, url: str, model: str, settings: ServerConfig, section: str) -> None:
         import openai  # heavy: only where a server is used
 
+        if not is_address(url):
+            raise InputError(f"{section}: {url}", "no plain address", "for example http://localhost:8000/v1")
         require_local(url, f"{section}: {url}")
 
         self.url, self.model, self.settings, self.section = url, model, settings, section
-        self._key = os.environ.get(settings.api_key_env, "")
         self._openai = openai
-        self._client = openai.OpenAI(
-            base_url=url,
-            api_key=self._key or "none",  # local servers want none, the client wants one
-            timeout=settings.timeout,
-            max_retries=0,
-        )
+        host = urlsplit(url).hostname or ""
+        self._key = read_key(settings.api_key_env, host, section)
+        with hide_variables(() if may_receive(host, OWN_PAIR[0]) else OWN_VARIABLES):
+            self._client = openai.OpenAI(
+                base_url=url,
+                api_key=self._key or "none",  # local servers want none, the client wants one
+                timeout=settings.timeout,
+                max_retries=0,
+            )
 
     def complete(self, body: Mapping[str, Any]) -> ServerReply:
         """The reply to a chat (a body with `messages`) or to a text to go on with (with `prompt`).
@@ -161,6 +171,50 @@ class ModelServer:
 
     def _hide_key(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
+
+
+def is_address(url: str) -> bool:
+    """Whether all who read the address find the same host in it."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(host) and not set("@\\") & set(parts.netloc + parts.query)
+
+
+def read_key(name: str, host: str, section: str) -> str:
+    """The key in the environment variable `name` for a server; '' where it is not set.
+
+    An experiment names both, and it may be a stranger's: InputError where the user has not paired them.
+    """
+    key = os.environ.get(name, "")
+    if not key or may_receive(host, name):
+        return key
+    raise InputError(
+        f"{section}.api_key_env: {name}",
+        f"the value of ${name} would be sent to {host}",
+        f"{name}@{host} in ${PAIRS}: an experiment may be a stranger's, so what it may send is said outside of it",
+        f"export {PAIRS}={name}@{host} where you trust that server (several with commas between), "
+        f"or send no key: --set {section}.api_key_env=''",
+    )
+
+
+def may_receive(host: str, name: str) -> bool:
+    """Whether the value of an environment variable may go to a host: this machine, or paired by the user."""
+    said = (pair.rpartition("@") for pair in os.environ.get(PAIRS, "").split(","))
+    pairs = {OWN_PAIR, *((variable.strip(), to.strip().casefold()) for variable, _, to in said)}
+    return is_here(host) or (name, host.casefold()) in pairs
+
+
+@contextmanager
+def hide_variables(names: Sequence[str]) -> Iterator[None]:
+    """Environment variables that are not there for a while."""
+    hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def read_completion(body: str) -> ServerReply:

@@ -161,8 +161,10 @@ def read_settled_manifest(folder: RunFolder) -> dict[str, Any]:
     """The manifest without the checksums of the index, whose files are named by chance, and without the report's own.
 
     So a report that is written again over the same run is the same: the first could not know its own time either.
+    Nor does it tell how many answers of earlier plans the run folder keeps.
     """
     manifest = folder.read_manifest()
+    manifest.pop("answer_rows", None)
     stages = manifest.get("stages") or {}
     if "times" in manifest:
         manifest["times"] = {stage: seconds for stage, seconds in manifest["times"].items() if stage != "report"}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from raglift.progress import say
 from raglift.records import Example
 from raglift.retrieval.heldout import choose_threshold
 from raglift.retrieval.search import IndexRetriever
-from raglift.runfolder import hash_content, write_json
+from raglift.runfolder import hash_content, recover_lines, seal_line, write_atomically
 
 CALIBRATION_FILE = "calibration.json"
 FEWEST, MOST = 20, 100  # training questions: with fewer the lowest of them decides, more are a sample
@@ -42,13 +42,16 @@ def calibrate_threshold(retriever: IndexRetriever, examples: Sequence[Example], 
         np.float32,
     )
     threshold = choose_threshold(best, wrong)
-    write_json(file, {"made_from": made_from, "threshold": threshold, "questions": len(pairs)})
+    row = {"made_from": made_from, "threshold": threshold, "questions": len(pairs)}
+    write_atomically(file, seal_line(row))
     return threshold
 
 
 def _read_threshold(file: Path, made_from: str) -> float | None:
+    rows = recover_lines(file)
+    if not rows and file.exists():
+        say(f"{file} is damaged (its checksum differs): the threshold is chosen again")
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-        return float(value["threshold"]) if value["made_from"] == made_from else None
-    except (OSError, ValueError, KeyError, TypeError):  # missing or torn: chosen anew
+        return next((float(row["threshold"]) for row in rows if row.get("made_from") == made_from), None)
+    except (KeyError, TypeError, ValueError):
         return None

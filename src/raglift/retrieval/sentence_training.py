@@ -16,7 +16,7 @@ from raglift.errors import InputError
 from raglift.records import Example
 from raglift.retrieval.embedders import SentenceTransformerEmbedder, load_sentence_transformer
 from raglift.retrieval.index import Index, Progress, rank_top
-from raglift.retrieval.tuned import TunedRetriever
+from raglift.retrieval.tuned import MODEL_FOLDER, TunedRetriever
 from raglift.retrieval.tuning import TuningTask, decide, prepare_task
 from raglift.runfolder import hash_content, hash_file
 
@@ -24,7 +24,6 @@ FOLDS = 3
 EPOCHS = 5
 BATCH = 16
 LEARNING_RATE = 2e-5
-MODEL_FOLDER = "model"
 
 
 def tune_sentence_model(

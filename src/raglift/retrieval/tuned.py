@@ -14,7 +14,7 @@ from raglift.errors import InputError
 from raglift.retrieval.embedders import Vectors, normalize_rows
 from raglift.runfolder import hash_content, write_atomically, write_json
 
-SETTINGS_FILE, MATRIX_FILE = "tuned.json", "adapter.safetensors"
+SETTINGS_FILE, MATRIX_FILE, MODEL_FOLDER = "tuned.json", "adapter.safetensors", "model"
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,13 @@ def save_tuned(tuned: TunedRetriever, folder: Path) -> None:
         write_atomically(folder / MATRIX_FILE, save({"matrix": np.ascontiguousarray(tuned.matrix)}))
     values = {key: value for key, value in asdict(tuned).items() if key != "matrix"}
     write_json(folder / SETTINGS_FILE, {**values, "adapted": tuned.matrix is not None})
+
+
+def list_tuned_files(tuned: TunedRetriever, folder: Path) -> list[Path]:
+    """The files that a search with this tuned retriever reads."""
+    model = sorted(file for file in (folder / MODEL_FOLDER).rglob("*") if file.is_file()) if tuned.model else []
+    matrix = [folder / MATRIX_FILE] if tuned.matrix is not None else []
+    return [folder / SETTINGS_FILE, *matrix, *model]
 
 
 def load_tuned(folder: Path, embedder: str) -> TunedRetriever | None:
