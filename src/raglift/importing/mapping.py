@@ -96,7 +96,7 @@ def _read_rubric(value: Any, where: str) -> dict[str, Any] | None:
         return None
     try:
         rubric = json.loads(value) if isinstance(value, str) else value
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: rubric", f"not JSON ({error})", '{"must": [...]} or nothing') from None
     if not isinstance(rubric, dict):
         raise InputError(f"{where}: rubric", type(rubric).__name__, '{"must": [...]} or nothing')
