@@ -100,6 +100,8 @@ class RetrievalConfig(Section):
     """The search that the `retrieved` context uses."""
 
     embedder: str = "e5-small"
+    # Where the index lies: an address such as s3://bucket/path, or null for the run folder.
+    index: str | None = Field(None, pattern=r"^[a-z][a-z0-9+]*://\S+$")
     # `hybrid` adds named passages to the cosine; the other two are LanceDB's own fusions of vectors and BM25.
     search: Literal["dense", "lexical", "hybrid", "hybrid-rrf", "hybrid-linear"] = "hybrid"
     k: int = Field(1, ge=1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 
 from raglift.config import Config
 from raglift.errors import InputError, RunError
+from raglift.offline import require_local
 from raglift.progress import say, show_progress
 from raglift.prompts import PromptContext, TrainingRow
 from raglift.records import Context, Example, Experiment, Question, Retrieved
@@ -71,9 +73,17 @@ class ContextResolver:
         self.folder.record_artifact("rank", made_from, [self.folder.ranking], parts)
         return ranking
 
+    def locate_index(self) -> Path | str:
+        """The folder of the index, or its address on object storage."""
+        address = self.config.retrieval.index
+        if address is None:
+            return self.folder.index
+        require_local(address, f"retrieval.index: {address}")
+        return address
+
     def open_retriever(self) -> IndexRetriever:
         """The search over this run's index, brought in step with the passages; tuned where it was tuned."""
-        settings, folder = self.config.retrieval, self.folder
+        settings, folder, place = self.config.retrieval, self.folder, self.locate_index()
         damage = folder.find_damage("tune", "") if settings.tuned else None
         if damage not in (None, "not done yet"):
             raise RunError(
@@ -83,7 +93,7 @@ class ContextResolver:
             retriever = open_retriever(
                 self.experiment.passages,
                 settings,
-                folder.index,
+                place,
                 folder.retriever,
                 bar.follow,
                 self.experiment.examples,
@@ -94,7 +104,8 @@ class ContextResolver:
         noted = folder.read_manifest().get("stages", {})
         if report is not None and (report.is_change or "index" not in noted):
             # Its files are written once; only the hint at the newest version is written over.
-            files = [file for file in sorted(folder.index.rglob("*")) if file.is_file() and file.suffix != ".json"]
+            found = sorted(place.rglob("*")) if isinstance(place, Path) else []
+            files = [file for file in found if file.is_file() and file.suffix != ".json"]
             folder.record_artifact("index", retriever.identity, files)
         return retriever
 
@@ -113,7 +124,7 @@ class ContextResolver:
                 experiment.passages,
                 experiment.examples,
                 self.config.retrieval,
-                folder.index,
+                self.locate_index(),
                 folder.retriever,
                 self.config.seed,
                 bar.follow,

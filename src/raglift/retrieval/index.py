@@ -33,6 +33,8 @@ TABLE = "passages"
 EMBED_BATCH = 32
 LARGE = 50_000  # rows from which vectors stay on disk behind an approximate index
 PROBES, REFINE = 64, 5  # partitions of an approximate index that a query reads; candidates re-ranked exactly
+# How long an object store is waited for; keys and addresses come from the environment, as its own tools read them.
+PATIENCE = {"connect_timeout": "5s", "client_max_retries": "2", "client_retry_timeout": "10"}
 FUSED = 50  # candidates of each kind that LanceDB fuses
 
 Progress = Callable[[int, int], None]
@@ -223,26 +225,32 @@ def rank_top(scores: Any, limit: int) -> list[int]:
 
 
 def build_index(
-    passages: Sequence[Passage], embedder: Embedder, folder: Path, progress: Progress | None = None
+    passages: Sequence[Passage], embedder: Embedder, folder: Path | str, progress: Progress | None = None
 ) -> Index:
     """Bring `folder` in step with the passages; only new and changed ones are embedded.
 
     An index of another embedder, of another tokenizer, or one that cannot be read is built anew, and the
-    report says why. `progress(done, total)` counts passages embedded.
+    report says why. `progress(done, total)` counts passages embedded. A text is an address on object storage.
 
     Raises:
-        InputError: no passages, or two with one id.
+        InputError: no passages, or two with one id; an address that cannot be read or holds another index.
         RunError: the folder cannot be written.
     """
     _check_passages(passages)
     hashes = {passage.id: hash_text(passage.text) for passage in passages}
     table, reason = _open_or_reject(folder, embedder)
+    if reason and not isinstance(folder, Path):  # what lies there may be somebody else's
+        raise InputError(
+            f"retrieval.index: {folder}", reason, f"an index built with {embedder.name}, or none",
+            "mend the address or its keys in the environment (AWS_ENDPOINT, AWS_ACCESS_KEY_ID, …), or choose another",
+        )  # fmt: skip
     known = _read_hashes(table) if table is not None else {}
     changed = [passage for passage in passages if known.get(passage.id) != hashes[passage.id]]
     removed = [passage_id for passage_id in known if passage_id not in hashes]
-    with explain_disk_errors(folder):
+    with explain_disk_errors(Path(folder)):
         if table is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(folder, Path):
+                shutil.rmtree(folder, ignore_errors=True)
             table = _create_table(folder, embedder)
         _store(table, changed, hashes, embedder, progress)
         for start in range(0, len(removed), 500):
@@ -257,7 +265,7 @@ def build_index(
     return Index(table, embedder, report)
 
 
-def open_index(folder: Path, embedder: Embedder) -> Index:
+def open_index(folder: Path | str, embedder: Embedder) -> Index:
     """An index that was built before; InputError when there is none, or another embedder's."""
     table, reason = _open_or_reject(folder, embedder)
     if table is None:
@@ -295,19 +303,27 @@ def _is_long(text: str, embedder: Embedder) -> bool:
     return embedder.count_tokens(text) > embedder.window
 
 
-def _open_or_reject(folder: Path, embedder: Embedder) -> tuple[Any, str | None]:
-    """The table, or None with the reason why it cannot be used (no reason: there was none)."""
+def _connect(folder: Path | str) -> Any:
     import lancedb
 
-    if not folder.exists() or not any(folder.iterdir()):
+    return lancedb.connect(str(folder), storage_options=None if isinstance(folder, Path) else PATIENCE)
+
+
+def _open_or_reject(folder: Path | str, embedder: Embedder) -> tuple[Any, str | None]:
+    """The table, or None with the reason why it cannot be used (no reason: there was none)."""
+    if isinstance(folder, Path) and (not folder.exists() or not any(folder.iterdir())):
         return None, None
     try:
-        table = lancedb.connect(str(folder)).open_table(TABLE)
+        store = _connect(folder)
+        if not isinstance(folder, Path) and TABLE not in store.list_tables().tables:
+            return None, None
+        table = store.open_table(TABLE)
         made_by = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
         table.search().limit(1).to_arrow()
         _read_hashes(table)
     except Exception as error:  # whatever a broken file makes the library raise: it is rebuilt from the passages
-        return None, f"the old one cannot be read ({str(error).strip().splitlines()[0][:120]})"
+        length = 120 if isinstance(folder, Path) else 600  # what a store says ends with the cause
+        return None, f"the old one cannot be read ({str(error).strip().splitlines()[0][:length]})"
     wanted = _describe_maker(embedder)
     for key, value in wanted.items():
         if made_by.get(key) != value:
@@ -329,8 +345,7 @@ def _read_hashes(table: Any) -> dict[str, str]:
     return dict(zip(rows["id"].to_pylist(), rows["hash"].to_pylist(), strict=True))
 
 
-def _create_table(folder: Path, embedder: Embedder) -> Any:
-    import lancedb
+def _create_table(folder: Path | str, embedder: Embedder) -> Any:
     import pyarrow as pa
 
     fields = [
@@ -343,7 +358,7 @@ def _create_table(folder: Path, embedder: Embedder) -> Any:
         ("vector", pa.list_(pa.float32(), embedder.dimensions)),
     ]
     schema = pa.schema(fields, metadata=_describe_maker(embedder))
-    return lancedb.connect(str(folder)).create_table(TABLE, schema=schema)
+    return _connect(folder).create_table(TABLE, schema=schema)
 
 
 def _store(

@@ -19,7 +19,7 @@ from raglift.retrieval.tuning import tune_adapter
 def open_retriever(
     passages: Sequence[Passage],
     settings: RetrievalConfig,
-    index_folder: Path,
+    index_folder: Path | str,
     tuned_folder: Path,
     progress: Progress | None = None,
     examples: Sequence[Example] = (),
@@ -42,7 +42,7 @@ def tune_retriever(
     passages: Sequence[Passage],
     examples: Sequence[Example],
     settings: RetrievalConfig,
-    index_folder: Path,
+    index_folder: Path | str,
     tuned_folder: Path,
     seed: int = 0,
     progress: Progress | None = None,
