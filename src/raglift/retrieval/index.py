@@ -119,6 +119,15 @@ class Index:
         flat = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return np.asarray(flat.reshape(-1, self.embedder.dimensions), np.float32)
 
+    def read_vectors(self, ids: Sequence[str]) -> Vectors:
+        """The unit vectors of some passages, (ids, dimensions), in their order; of a large index only these."""
+        if not self.is_large:
+            return self.vectors[[self.positions[name] for name in ids]]
+        quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in set(ids))
+        rows = self.table.search().where(f"id IN ({quoted})").select(["id", "vector"]).limit(len(ids)).to_arrow()
+        found = dict(zip(rows["id"].to_pylist(), rows["vector"].to_pylist(), strict=True))
+        return np.array([found[name] for name in ids], np.float32)
+
     @cached_property
     def positions(self) -> dict[str, int]:
         """Row of `vectors` and `names` by passage id."""

@@ -18,7 +18,7 @@ from raglift.errors import InputError
 from raglift.records import Example
 from raglift.retrieval.adapter import Pairs, Source, apply_adapter, train_adapter
 from raglift.retrieval.embedders import Vectors
-from raglift.retrieval.heldout import HeldOut
+from raglift.retrieval.heldout import NEIGHBOURS, HeldOut
 from raglift.retrieval.index import EMBED_BATCH, Index, Progress, rank_top
 from raglift.retrieval.search import NAME_SCALE
 from raglift.retrieval.tokens import HANGUL, HEAD, find_names, normalize_text
@@ -27,7 +27,7 @@ from raglift.retrieval.tuned import TunedRetriever
 FOLDS, REPEATS = 5, 3  # of the cross-validation: every repeat divides the pairs anew
 FEWEST_PAIRS = 5
 POOL = 2048  # passages that training and its held-out figures look at, the hard negatives among them
-NEIGHBOURS = 20
+HARDEST = 20  # wrong passages nearest to a question that the pool holds
 MADE_FROM = 400  # passages that questions are made from
 SHARES = (0.4, 0.35, 0.25)  # of a batch: the experiment's pairs, names, facts
 WEIGHTS = (0.1, 0.2, 0.4, 0.8)
@@ -36,11 +36,12 @@ WEIGHTS = (0.1, 0.2, 0.4, 0.8)
 @dataclass(frozen=True)
 class TuningTask:
     """What training works on: rows of the pool's passages in the index, and for each pair its question, its
-    target in the pool and its name scores (pairs, pool)."""
+    target in the pool, the passages nearest to that (pairs, NEIGHBOURS + 1) and its name scores (pairs, pool)."""
 
     rows: NDArray[np.int64]
     questions: tuple[str, ...]
     pairs: Pairs
+    near: NDArray[np.int64]
     names: Vectors
     default_weight: float
     weights: tuple[float, ...]
@@ -53,7 +54,8 @@ class TuningTask:
         """Search scores from cosines (repeats · pairs, pool) and each question's cosine with the mean passage."""
         repeats = len(cosines) // len(self.names)
         names = np.tile(np.float32(weight * NAME_SCALE) * self.names, (repeats, 1))
-        return HeldOut(np.asarray(cosines - level[:, None] + names, np.float32), np.tile(self.pairs.targets, repeats))
+        scores = np.asarray(cosines - level[:, None] + names, np.float32)
+        return HeldOut(scores, np.tile(self.pairs.targets, repeats), np.tile(self.near, (repeats, 1)))
 
     def choose_weight(self, cosines: Vectors, level: Vectors) -> float:
         """The name weight with the highest held-out MRR; the default when none is better."""
@@ -166,11 +168,14 @@ def prepare_task(index: Index, examples: Sequence[Example], settings: RetrievalC
     vectors = _embed(index, texts)
     targets = np.array([index.positions[example.passage_id] for example in examples])
     rows = _choose_pool(index, vectors, targets, seed)
+    pool = index.vectors[rows]
+    near = [rank_top(pool @ index.vectors[target], NEIGHBOURS + 1) for target in targets]
     hybrid = settings.search == "hybrid"
     return TuningTask(
         rows=rows,
         questions=texts,
         pairs=Pairs(vectors, np.searchsorted(rows, targets)),
+        near=np.array(near, np.int64),
         names=np.stack([index.names.score(text)[rows] for text in texts]),
         default_weight=settings.weight if hybrid else 0.0,
         weights=WEIGHTS if hybrid else (),
@@ -181,7 +186,7 @@ def _choose_pool(index: Index, vectors: Vectors, rows: NDArray[np.int64], seed: 
     """All passages, or of many: the right ones, the questions' nearest (hard negatives), and random ones."""
     if index.size <= POOL:
         return np.arange(index.size)
-    near = [rank_top(index.vectors @ vector, NEIGHBOURS) for vector in vectors]
+    near = [rank_top(index.vectors @ vector, HARDEST) for vector in vectors]
     chosen = np.unique(np.concatenate([rows, np.array(near).ravel()]))
     others = np.setdiff1d(np.arange(index.size), chosen)
     extra = np.random.default_rng(seed).permutation(others)[: max(0, POOL - len(chosen))]
