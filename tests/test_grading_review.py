@@ -24,7 +24,7 @@ from raglift.cli import app
 from raglift.comparison import compare_run
 from raglift.errors import InputError, RunError
 from raglift.grading.grades import read_grades
-from raglift.grading.review import ReviewChoice, ReviewedRun, describe_end, open_review
+from raglift.grading.review import ReviewChoice, describe_end, open_review
 from raglift.grading.review_items import read_reviewable
 from raglift.grading.review_log import ReviewLog, build_rows
 from raglift.grading.review_sample import draw_sample, read_sample
@@ -34,6 +34,7 @@ from raglift.grading.review_table import export_table, import_table
 from raglift.records import Answer
 from raglift.report.content import _read_grades
 from raglift.runfolder import RunFolder, recover_lines, write_json
+from raglift.storedrun import StoredRun
 from report_fixture import HOSTILE
 from review_fixture import ARMS, QUESTIONS, SAMPLES, write_lines, write_review_run
 
@@ -43,21 +44,21 @@ ITEMS = 45  # 64 answers, of which sample 1 says what sample 0 says, and both ar
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> ReviewedRun:
-    return ReviewedRun(*write_review_run(tmp_path_factory.mktemp("template") / "run"))
+def template(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
+    return StoredRun(*write_review_run(tmp_path_factory.mktemp("template") / "run"))
 
 
 @pytest.fixture
-def run(template: ReviewedRun, tmp_path: Path) -> ReviewedRun:
+def run(template: StoredRun, tmp_path: Path) -> StoredRun:
     shutil.copytree(template.folder.path, tmp_path / "run")
-    return ReviewedRun(RunFolder(tmp_path / "run"), template.experiment, template.config)
+    return StoredRun(RunFolder(tmp_path / "run"), template.experiment, template.config)
 
 
-def open_as(run: ReviewedRun, reviewer: str = "kim", **choice: Any) -> Review:
+def open_as(run: StoredRun, reviewer: str = "kim", **choice: Any) -> Review:
     return open_review(run, ReviewChoice(reviewer, **choice))
 
 
-def read_rows(run: ReviewedRun) -> list[dict[str, Any]]:
+def read_rows(run: StoredRun) -> list[dict[str, Any]]:
     return recover_lines(run.folder.grades("human"))
 
 
@@ -68,7 +69,7 @@ def grade_all(review: Review, verdict: Any = "correct") -> None:
 # --- items
 
 
-def test_identical_answers_are_one_item_and_every_key_gets_the_verdict(run: ReviewedRun) -> None:
+def test_identical_answers_are_one_item_and_every_key_gets_the_verdict(run: StoredRun) -> None:
     review = open_as(run)
     answers = read_reviewable(run.folder, run.experiment)
     assert len(answers) == len(ARMS) * QUESTIONS * SAMPLES and len(review.items) == ITEMS
@@ -84,7 +85,7 @@ def test_identical_answers_are_one_item_and_every_key_gets_the_verdict(run: Revi
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", row["time"])
 
 
-def test_order_is_blind_stable_and_another_for_each_reviewer(run: ReviewedRun) -> None:
+def test_order_is_blind_stable_and_another_for_each_reviewer(run: StoredRun) -> None:
     first, again, other = (list(open_as(run, name).items) for name in ("kim", "kim", "lee"))
     assert first == again and first != other and sorted(first) == sorted(other)
     items = list(open_as(run).items.values())
@@ -97,7 +98,7 @@ def test_order_is_blind_stable_and_another_for_each_reviewer(run: ReviewedRun) -
     assert len(set(firsts.values())) == 2, "neither arm always comes first"
 
 
-def test_stale_answers_and_altered_passages_are_left_out(run: ReviewedRun) -> None:
+def test_stale_answers_and_altered_passages_are_left_out(run: StoredRun) -> None:
     rows = recover_lines(run.folder.answers)
     stale = {**rows[0], "key": "0" * 32, "text": "옛 답변"}
     altered = {**rows[0], "key": "1" * 32, "arm": "rag-sft.counterfactual", "text": "바뀐 답변"}
@@ -106,21 +107,21 @@ def test_stale_answers_and_altered_passages_are_left_out(run: ReviewedRun) -> No
     assert "옛 답변" not in texts and "바뀐 답변" not in texts and len(texts) <= ITEMS
 
 
-def test_scope_is_what_is_compared_unless_all_is_asked(run: ReviewedRun) -> None:
+def test_scope_is_what_is_compared_unless_all_is_asked(run: StoredRun) -> None:
     rows = recover_lines(run.folder.answers)
     extra = {**rows[0], "key": "2" * 32, "arm": "base.none", "text": "다른 팔"}
     write_lines(run.folder.answers, [*rows, extra])
     assert len(open_as(run).items) == ITEMS and len(open_as(run, scope="all").items) == ITEMS + 1
 
 
-def test_a_run_without_answers_says_what_to_do(run: ReviewedRun) -> None:
+def test_a_run_without_answers_says_what_to_do(run: StoredRun) -> None:
     run.folder.answers.unlink()
     with pytest.raises(InputError, match="no answers to grade"):
         open_as(run)
 
 
 @pytest.mark.parametrize("name", [" ", "x" * 61, "a\nb", "\u202ekim", "a\x00"])
-def test_odd_reviewer_names_are_refused(run: ReviewedRun, name: str) -> None:
+def test_odd_reviewer_names_are_refused(run: StoredRun, name: str) -> None:
     with pytest.raises(InputError, match="--reviewer"):
         open_as(run, name)
 
@@ -128,7 +129,7 @@ def test_odd_reviewer_names_are_refused(run: ReviewedRun, name: str) -> None:
 # --- the log
 
 
-def test_corrections_and_undo_are_new_rows(run: ReviewedRun) -> None:
+def test_corrections_and_undo_are_new_rows(run: StoredRun) -> None:
     review = open_as(run)
     first, second, *_ = review.items
     review.grade(first, "correct", "a")
@@ -145,7 +146,7 @@ def test_corrections_and_undo_are_new_rows(run: ReviewedRun) -> None:
     assert read_grades(run.folder.grades("human"))[review.items[first].keys[0]].verdict == "unscored"
 
 
-def test_saving_twice_writes_once(run: ReviewedRun) -> None:
+def test_saving_twice_writes_once(run: StoredRun) -> None:
     review = open_as(run)
     item = next(iter(review.items))
     review.grade(item, "correct", "")
@@ -155,7 +156,7 @@ def test_saving_twice_writes_once(run: ReviewedRun) -> None:
     assert run.folder.grades("human").stat().st_size == size
 
 
-def test_a_torn_line_costs_only_itself(run: ReviewedRun) -> None:
+def test_a_torn_line_costs_only_itself(run: StoredRun) -> None:
     review = open_as(run)
     first, second, third, *_ = review.items
     review.grade(first, "correct", "")
@@ -169,7 +170,7 @@ def test_a_torn_line_costs_only_itself(run: ReviewedRun) -> None:
     assert last.state(third).verdict == "correct" and last.state(first).verdict == "correct"
 
 
-def test_the_loss_of_the_last_verdicts_is_said(run: ReviewedRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_loss_of_the_last_verdicts_is_said(run: StoredRun, capsys: pytest.CaptureFixture[str]) -> None:
     review = open_as(run)
     first, second, third, *_ = review.items
     for item in (first, second):
@@ -193,7 +194,7 @@ def test_the_loss_of_the_last_verdicts_is_said(run: ReviewedRun, capsys: pytest.
     assert "are lost from its end" in capsys.readouterr().err and folder.list_damage() == []
 
 
-def test_half_of_a_save_leaves_an_item_open_until_it_is_carried_over(run: ReviewedRun) -> None:
+def test_half_of_a_save_leaves_an_item_open_until_it_is_carried_over(run: StoredRun) -> None:
     review = open_as(run)
     item = max(review.items.values(), key=lambda item: len(item.keys))
     log = ReviewLog(run.folder.grades("human"))
@@ -206,7 +207,7 @@ def test_half_of_a_save_leaves_an_item_open_until_it_is_carried_over(run: Review
     assert len(read_rows(run)) == len(item.keys)
 
 
-def test_a_full_disk_keeps_the_file_whole_and_says_so(run: ReviewedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_file_whole_and_says_so(run: StoredRun, monkeypatch: pytest.MonkeyPatch) -> None:
     review = open_as(run)
     first, second, *_ = review.items
     review.grade(first, "correct", "")
@@ -227,7 +228,7 @@ def test_a_full_disk_keeps_the_file_whole_and_says_so(run: ReviewedRun, monkeypa
     assert not review.state(second).decided
 
 
-def test_many_writers_lose_nothing(run: ReviewedRun) -> None:
+def test_many_writers_lose_nothing(run: StoredRun) -> None:
     reviews = [open_as(run, name) for name in ("kim", "kim", "lee", "park")]
 
     def work(review: Review, start: int) -> None:
@@ -244,7 +245,7 @@ def test_many_writers_lose_nothing(run: ReviewedRun) -> None:
     assert open_as(run, "lee").measure_progress().done == open_as(run, "park").measure_progress().done == 10
 
 
-def test_time_left_is_the_median_pace(run: ReviewedRun) -> None:
+def test_time_left_is_the_median_pace(run: StoredRun) -> None:
     review = open_as(run)
     log, items = ReviewLog(run.folder.grades("human")), list(review.items.values())
     for place, item in enumerate(items[:6]):
@@ -259,7 +260,7 @@ def test_time_left_is_the_median_pace(run: ReviewedRun) -> None:
 # --- several reviewers, compare and report
 
 
-def test_reviewers_keep_their_verdicts_and_the_majority_counts(run: ReviewedRun) -> None:
+def test_reviewers_keep_their_verdicts_and_the_majority_counts(run: StoredRun) -> None:
     reviews = {name: open_as(run, name) for name in ("kim", "lee", "park")}
     first, second, third, fourth, *_ = reviews["kim"].items
     said = {
@@ -287,7 +288,7 @@ def test_reviewers_keep_their_verdicts_and_the_majority_counts(run: ReviewedRun)
     assert shown[reviews["kim"].items[first].keys[0]]["verdict"] == "correct"
 
 
-def test_human_grades_are_compared(run: ReviewedRun) -> None:
+def test_human_grades_are_compared(run: StoredRun) -> None:
     review = open_as(run)
     arm_of = {answer.key: answer.arm for answer in read_reviewable(run.folder, run.experiment)}
     for item in review.items.values():
@@ -304,7 +305,7 @@ def test_human_grades_are_compared(run: ReviewedRun) -> None:
 # --- samples
 
 
-def test_a_sample_is_drawn_once_by_arm_and_verdict(run: ReviewedRun) -> None:
+def test_a_sample_is_drawn_once_by_arm_and_verdict(run: StoredRun) -> None:
     review = open_as(run, scope="sample", labels=20)
     sample = read_sample(run.folder)
     assert sample is not None and sample.grader == "rubric" and sample.answers == 64
@@ -320,7 +321,7 @@ def test_a_sample_is_drawn_once_by_arm_and_verdict(run: ReviewedRun) -> None:
     assert {row["key"] for row in read_rows(run)} == set(sample.keys)
 
 
-def test_a_sample_tells_how_many_are_needed(run: ReviewedRun) -> None:
+def test_a_sample_tells_how_many_are_needed(run: StoredRun) -> None:
     with pytest.raises(InputError, match="raglift compare"):
         open_as(run, scope="sample")
     write_json(run.folder.comparison, {"ci95": [7.5, 34.2]})
@@ -337,7 +338,7 @@ def test_a_sample_tells_how_many_are_needed(run: ReviewedRun) -> None:
 # --- tables
 
 
-def test_a_table_goes_out_and_back(run: ReviewedRun, tmp_path: Path) -> None:
+def test_a_table_goes_out_and_back(run: StoredRun, tmp_path: Path) -> None:
     review = open_as(run)
     first, second, third, *_ = review.items
     review.grade(first, "correct", "=1+1")
@@ -372,7 +373,7 @@ def test_a_table_goes_out_and_back(run: ReviewedRun, tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_table_names_the_line_and_changes_nothing(
-    run: ReviewedRun, tmp_path: Path, change: dict[str, str], message: str
+    run: StoredRun, tmp_path: Path, change: dict[str, str], message: str
 ) -> None:
     review, file = open_as(run), tmp_path / "t.csv"
     export_table(review, file)
@@ -385,7 +386,7 @@ def test_a_wrong_table_names_the_line_and_changes_nothing(
     assert read_rows(run) == []
 
 
-def test_other_wrong_tables(run: ReviewedRun, tmp_path: Path) -> None:
+def test_other_wrong_tables(run: StoredRun, tmp_path: Path) -> None:
     review, file = open_as(run), tmp_path / "t.csv"
     item = max(review.items.values(), key=lambda item: len(item.keys))
     for content, message in (
@@ -451,7 +452,7 @@ class Client:
 
 
 @pytest.fixture
-def server(run: ReviewedRun) -> Iterator[ReviewServer]:
+def server(run: StoredRun) -> Iterator[ReviewServer]:
     server = ReviewServer(open_as(run), "en")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -461,7 +462,7 @@ def server(run: ReviewedRun) -> Iterator[ReviewServer]:
     server.close()
 
 
-def test_session_is_blind_and_a_save_is_on_disk_before_the_reply(server: ReviewServer, run: ReviewedRun) -> None:
+def test_session_is_blind_and_a_save_is_on_disk_before_the_reply(server: ReviewServer, run: StoredRun) -> None:
     client = Client(server)
     status, _, content = client.get("session")
     session = json.loads(content)
@@ -492,7 +493,7 @@ def test_every_reply_has_the_policy(server: ReviewServer) -> None:
     assert client.ask("GET", client.base[:-1])[0] == 308
 
 
-def test_only_this_address_and_this_page_are_answered(server: ReviewServer, run: ReviewedRun) -> None:
+def test_only_this_address_and_this_page_are_answered(server: ReviewServer, run: StoredRun) -> None:
     client = Client(server)
     assert server.server_address[0] == "127.0.0.1"
     save = {"action": "grade", "item": next(iter(server.review.items)), "verdict": "correct", "note": ""}
@@ -511,7 +512,7 @@ def test_only_this_address_and_this_page_are_answered(server: ReviewServer, run:
     assert client.save(save, Origin=f"http://localhost:{client.port}")[0] == 200
 
 
-def test_bad_requests_are_refused_cleanly(server: ReviewServer, run: ReviewedRun) -> None:
+def test_bad_requests_are_refused_cleanly(server: ReviewServer, run: StoredRun) -> None:
     client, item = Client(server), next(iter(server.review.items))
     good = {"action": "grade", "item": item, "verdict": "correct", "note": ""}
     cases: list[tuple[Any, int]] = [
@@ -560,7 +561,7 @@ def test_a_port_in_use_is_the_users_error(server: ReviewServer) -> None:
 class Process:
     """`raglift review` as its users start it."""
 
-    def __init__(self, run: ReviewedRun, *options: str) -> None:
+    def __init__(self, run: StoredRun, *options: str) -> None:
         command = [sys.executable, "-m", "raglift", "review", str(run.folder.path), *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert self.process.stdout is not None
@@ -575,7 +576,7 @@ class Process:
         return self.process.returncode, said
 
 
-def test_kill_9_loses_nothing_and_sigint_says_how_to_go_on(run: ReviewedRun) -> None:
+def test_kill_9_loses_nothing_and_sigint_says_how_to_go_on(run: StoredRun) -> None:
     process = Process(run, "--reviewer", "kim")
     client = Client(process)  # type: ignore[arg-type]
     items = [item["id"] for item in json.loads(client.get("session")[2])["items"]]
@@ -615,12 +616,12 @@ def test_kill_9_loses_nothing_and_sigint_says_how_to_go_on(run: ReviewedRun) -> 
         (["--language", "fr"], "ko or en"),
     ],
 )
-def test_wrong_options_are_the_users_errors(run: ReviewedRun, options: list[str], message: str) -> None:
+def test_wrong_options_are_the_users_errors(run: StoredRun, options: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["review", str(run.folder.path), *options])
     assert isinstance(result.exception, InputError) and message in str(result.exception)
 
 
-def test_tables_by_command(run: ReviewedRun, tmp_path: Path) -> None:
+def test_tables_by_command(run: StoredRun, tmp_path: Path) -> None:
     file, command = tmp_path / "lee.csv", ["review", str(run.folder.path), "--reviewer", "lee"]
     assert f"exported: {ITEMS} answers" in CliRunner().invoke(app, [*command, "--export", str(file)]).output
     rows = read_csv(file)
@@ -670,7 +671,7 @@ def wait_for_text(page: Any, name: str, text: str) -> None:
 
 
 @needs_chromium
-def test_a_whole_session_by_keyboard(browser: Any, server: ReviewServer, run: ReviewedRun) -> None:
+def test_a_whole_session_by_keyboard(browser: Any, server: ReviewServer, run: StoredRun) -> None:
     page = open_page(browser, server)
     review = server.review
     items = list(review.items.values())
@@ -767,7 +768,7 @@ def test_a_reload_goes_on_and_a_dead_server_is_told(browser: Any, server: Review
 
 @needs_chromium
 @pytest.mark.parametrize("language", ["ko", "en"])
-def test_nothing_spills_over_and_contrast_holds(browser: Any, run: ReviewedRun, language: str) -> None:
+def test_nothing_spills_over_and_contrast_holds(browser: Any, run: StoredRun, language: str) -> None:
     server = ReviewServer(open_as(run, "아주 긴 이름의 채점자 reviewer-with-a-long-name"), language)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

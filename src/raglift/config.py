@@ -118,7 +118,6 @@ class CompareConfig(Section):
     b: str = "rag-sft.oracle"
     split: Literal["seen", "unseen", "absent", "all"] = "seen"
     margin: float = Field(5.0, gt=0, lt=100)
-    confidence: float = Field(0.95, gt=0.5, lt=1)
 
 
 class ServerConfig(Section):

@@ -24,7 +24,7 @@ from raglift.comparison import (
     tally_answers,
 )
 from raglift.comparison import compare_arms as compare_arms_of
-from raglift.config import Config, load_config, override_section, validate_config
+from raglift.config import Config, load_config
 from raglift.contexts import ContextResolver, list_training_rows
 from raglift.correction import weigh_grades
 from raglift.datasets import find_experiment, load_experiment, load_searchable
@@ -41,6 +41,7 @@ from raglift.records import Experiment
 from raglift.report.writing import write_report
 from raglift.runfolder import RunFolder, hash_content, recover_lines, write_json
 from raglift.shelf import ModelShelf, create_shelf
+from raglift.storedrun import read_run
 from raglift.training import TrainingJob, train_on_shelf
 
 PACKAGES = (
@@ -136,24 +137,10 @@ def claim_folder(run: Run) -> None:
 
 
 def reopen_run(path: Path, judge_overrides: Sequence[str] = (), stage: str = "index") -> Run:
-    """The run that a folder holds, with the config it was started with, to do one stage of it.
-
-    `judge.key=value` overrides may be laid over it: another judge makes no answer stale.
-    Raises InputError when the folder holds no run, RunError when a file that the stage reads is damaged.
-    """
-    folder = RunFolder(path)
-    manifest = folder.read_manifest()
-    if "config" not in manifest:
-        raise InputError(
-            str(path), "no run folder", "a folder that `raglift run` made", "raglift run EXPERIMENT --run DIR"
-        )
-    config = validate_config(manifest["config"], f"{folder.manifest_file}: config")
-    config = override_section(config, "judge", judge_overrides)
-    source = find_experiment(manifest["source"])
-    experiment = load_experiment(source, config.name)
-    check_experiment(experiment, config)
-    folder.refuse_damage(stage)
-    return Run(folder, experiment, config, manifest["source"])
+    """The run that a folder holds, checked, to do one stage of it; see `read_run`."""
+    stored = read_run(path, stage, judge_overrides)
+    check_experiment(stored.experiment, stored.config)
+    return Run(stored.folder, stored.experiment, stored.config, stored.source)
 
 
 def settle_stop(config: Config, experiment: Experiment) -> Config:

@@ -161,14 +161,15 @@ def review(  # noqa: PLR0913, PLR0917  an option each for who, what and where
 
       raglift review runs/ml-qa-ko --reviewer lee --export lee.csv
     """
-    from raglift.grading.review import ReviewChoice, describe_end, exchange_tables, open_review, read_run, serve_review
+    from raglift.grading.review import ReviewChoice, describe_end, exchange_tables, open_review, serve_review
+    from raglift.storedrun import read_run
 
     if language not in (None, "ko", "en"):
         raise InputError("--language", repr(language), "ko or en")
     if (everything and sample) or (labels is not None and not sample):
         found = "--all and --sample" if everything and sample else "--labels without --sample"
         raise InputError("review", found, "--all, or --sample with or without --labels, or neither")
-    opened = read_run(run_dir)
+    opened = read_run(run_dir, "compare")
     choice = ReviewChoice(reviewer, "sample" if sample else "all" if everything else "compared", labels)
     reviewed = open_review(opened, choice)
     if export is not None or import_from is not None:
@@ -190,9 +191,9 @@ def agree(
     Example: raglift agree runs/ml-qa-ko --graders rubric,human
     """
     from raglift.agreement import agree_graders, format_agreement, locate_agreement
-    from raglift.grading.review import read_run
+    from raglift.storedrun import read_run
 
-    opened = read_run(run_dir)
+    opened = read_run(run_dir, "compare")
     names = None if graders is None else [name.strip() for name in graders.split(",") if name.strip()]
     result = agree_graders(opened.folder, opened.experiment, opened.config, names)
     if as_json:
@@ -212,9 +213,9 @@ def draw(
     Example: raglift draw runs/ml-qa-ko --labels 60
     """
     from raglift.correction import draw_answers, format_draw
-    from raglift.grading.review import read_run
+    from raglift.storedrun import read_run
 
-    opened = read_run(run_dir)
+    opened = read_run(run_dir, "compare")
     drawn = draw_answers(opened.folder, opened.experiment, opened.config, labels)
     if as_json:
         print_json(drawn)

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from raglift.config import Config, validate_config
-from raglift.datasets import find_experiment, load_experiment
 from raglift.errors import InputError, Interruption
 from raglift.grading.review_items import Scope, choose_compared, group_answers, order_items, read_reviewable
 from raglift.grading.review_log import ReviewLog
@@ -17,17 +15,8 @@ from raglift.grading.review_sample import open_sample
 from raglift.grading.review_server import ReviewServer
 from raglift.grading.review_state import Review, describe_reviewers
 from raglift.grading.review_table import export_table, import_table
-from raglift.records import Experiment
 from raglift.runfolder import RunFolder
-
-
-@dataclass(frozen=True)
-class ReviewedRun:
-    """What a review needs of a run."""
-
-    folder: RunFolder
-    experiment: Experiment
-    config: Config
+from raglift.storedrun import StoredRun
 
 
 @dataclass(frozen=True)
@@ -39,19 +28,7 @@ class ReviewChoice:
     labels: int | None = None
 
 
-def read_run(path: Path) -> ReviewedRun:
-    """The run that a folder holds; InputError when it holds none. No model is loaded."""
-    folder = RunFolder(path)
-    manifest = folder.read_manifest()
-    if "config" not in manifest or "source" not in manifest:
-        fix = "raglift run EXPERIMENT --run DIR"
-        raise InputError(str(path), "no run folder", "a folder that `raglift run` made", fix)
-    config = validate_config(manifest["config"], f"{folder.manifest_file}: config")
-    folder.refuse_damage("compare")
-    return ReviewedRun(folder, load_experiment(find_experiment(manifest["source"]), config.name), config)
-
-
-def open_review(run: ReviewedRun, choice: ReviewChoice) -> Review:
+def open_review(run: StoredRun, choice: ReviewChoice) -> Review:
     """The reviewer's items with what is saved of them; nothing is written but a newly drawn sample."""
     folder, experiment, config = run.folder, run.experiment, run.config
     answers = read_reviewable(folder, experiment)

@@ -127,10 +127,7 @@ def _write_estimate(cell: dict[str, Any]) -> str:
 def _write_retrieval(content: Content, say: Say) -> list[str]:
     if not content.comparison.get("retrieval"):
         return []
-    shares = [
-        [say(key), format_accuracy(share["value"]), format_interval(share.get("ci95"), signed=False)]
-        for key, share in list_hits(content.comparison)
-    ]
+    shares = [[say(one.key), one.text, one.interval] for one in list_hits(content.comparison)]
     losses = [
         [quote_code(row.name), *(_write_estimate(cell) for cell in row.cells)]
         for row in list_losses(content.comparison)

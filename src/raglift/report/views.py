@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raglift.report.numbers import MISSING, format_accuracy, format_interval
 from raglift.report.texts import TABLE, Say
 
 
@@ -16,6 +17,15 @@ class EstimateRow:
     name: str
     part: str
     cells: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class SearchMeasure:
+    """A measure of the search as it is shown: the key of its name, value and interval."""
+
+    key: str
+    text: str
+    interval: str
 
 
 def list_effects(comparison: dict[str, Any], say: Say) -> list[EstimateRow]:
@@ -38,13 +48,21 @@ def list_losses(comparison: dict[str, Any]) -> list[EstimateRow]:
     return [row for row in rows if any(row.cells)]
 
 
-def list_hits(comparison: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(text key, share) for each measure of the search that was made."""
+def list_hits(comparison: dict[str, Any]) -> Iterator[SearchMeasure]:
+    """Each measure of the search that was made."""
     retrieval = comparison.get("retrieval") or {}
     for name in ("hit_at_1", "hit_at_3", "mrr", "rejected"):
         share = retrieval.get(name)
         if isinstance(share, dict) and share.get("value") is not None and f"retrieval.{name}" in TABLE:
-            yield f"retrieval.{name}", share
+            yield write_measure(name, share["value"], share.get("ci95"))
+
+
+def write_measure(name: str, value: float, limits: Sequence[float] | None) -> SearchMeasure:
+    """Shares in percent; the mean reciprocal rank, which is no share, as a number up to 1."""
+    if name == "mrr":
+        within = f"[{limits[0] / 100:.3f}, {limits[1] / 100:.3f}]" if limits else MISSING
+        return SearchMeasure("retrieval.mrr", f"{value / 100:.3f}", within)
+    return SearchMeasure(f"retrieval.{name}", format_accuracy(value), format_interval(limits, signed=False))
 
 
 def _find(values: dict[str, Any], *path: str) -> dict[str, Any]:

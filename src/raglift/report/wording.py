@@ -7,6 +7,7 @@ form (a judge's own reason, a reviewer's note) stays as it was written.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from raglift.report.texts import Say
 
@@ -67,6 +68,13 @@ _FORMS: tuple[tuple[str, str], ...] = (
 _PATTERNS = tuple((key, re.compile(form, re.DOTALL)) for key, form in _FORMS)
 
 
+_MORE = re.compile(r" and (\d+) more$")
+
+
+def _say_more(say: Say) -> Callable[[re.Match[str]], str]:
+    return lambda found: " " + say("failures.more", count=found[1])
+
+
 def translate(say: Say, text: str) -> str:
     """The text in the reader's language where its form is known, else as it is."""
     if text.endswith(CUT):
@@ -74,5 +82,5 @@ def translate(say: Say, text: str) -> str:
     for key, pattern in _PATTERNS:
         found = pattern.fullmatch(text)
         if found:
-            return say(key, **found.groupdict())
+            return say(key, **{name: _MORE.sub(_say_more(say), part) for name, part in found.groupdict().items()})
     return text
