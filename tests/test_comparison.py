@@ -80,7 +80,7 @@ def test_a_hundred_thousand_rows_are_read(tmp_path: Path) -> None:
 def test_the_summary_names_questions_left_out_and_no_test_where_there_is_none(tmp_path: Path) -> None:
     file = tmp_path / "t.csv"
     file.write_text(HEADER + "".join(f"q{n},{n % 3},4,4,4\n" for n in range(8)) + "blank one,0,0,4,4\n")
-    assert "1 question(s)" in summarize(file) and "(blank one)" in summarize(file)
+    assert "scored answer to it: 1 question." in summarize(file) and "(blank one)" in summarize(file)
     file.write_text(HEADER + "x,0,0,4,4\n")
     assert "(none)" not in summarize(file) and "too few questions" in summarize(file)
 

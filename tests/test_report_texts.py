@@ -48,6 +48,13 @@ def test_language_chooses_the_text_and_unknown_ones_are_english() -> None:
     assert speak("en")("word.question") == speak("fr")("word.question") == "Question"
 
 
+def test_one_is_singular() -> None:
+    say = speak("en")
+    assert say("headline.basis.table", questions="1", differing="1") == "1 question; 1 differs between the two."
+    assert say("headline.basis.table", questions="0", differing="2") == "0 questions; 2 differ between the two."
+    assert say("limits.truncated", count="1").startswith("1 answer reached the token limit and was cut off")
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

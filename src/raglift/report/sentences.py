@@ -50,14 +50,16 @@ def say_basis(comparison: dict[str, Any], say: Say) -> list[str]:
     """What the verdict rests on and what would settle an open one; the other splits beside it."""
     if comparison["a"].get("arm") == comparison["b"].get("arm"):
         return []
-    split = comparison.get("split")
+    split, seeds = comparison.get("split"), len(comparison.get("seeds") or ())
+    kind = "headline.basis.seeds" if seeds > 1 else "headline.basis"
     sentences = [
         say(
-            "headline.basis" if split and comparison.get("samples") else "headline.basis.table",
+            kind if split and comparison.get("samples") else "headline.basis.table",
             questions=format_count(comparison["b"].get("questions")),
             split=say_split(say, split),
             samples=format_count(comparison.get("samples")),
             differing=format_count(comparison.get("differing")),
+            seeds=seeds,
         )
     ]
     if comparison.get("verdict") == "equivalent" and is_number(comparison.get("margin")):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from string import Formatter
+from typing import Any
 
 from raglift.report.texts_of_graders import GRADERS_TABLE
 
@@ -52,7 +54,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "{a}, {b} 두 조건을 비교하기에는 질문이 너무 적습니다.",
     ),
     "verdict.one arm": ("One arm was run, so nothing is compared.", "조건이 하나뿐이라 비교 결과가 없습니다."),
-    "verdict.needed": ("About {count} questions would settle it.", "판단하려면 질문이 약 {count}개 필요합니다."),
+    "verdict.needed": (
+        "About {count} {count:question|questions} would settle it.",
+        "판단하려면 질문이 약 {count}개 필요합니다.",
+    ),
     "verdict.more seeds": (
         "No number of questions alone would settle it; more training seeds would.",
         "질문을 늘리는 것만으로는 판단할 수 없고, 학습 시드를 늘려야 합니다.",
@@ -67,11 +72,18 @@ TABLE: dict[str, tuple[str, str]] = {
     "verdict.word.inconclusive": ("inconclusive", "판단 불가"),
     "verdict.word.not estimable": ("not estimable", "추정 불가"),
     "headline.basis": (
-        "{questions} {split} questions, {samples} answers each; {differing} questions differ between the arms.",
+        "{questions} {split} {questions:question|questions}, {samples} {samples:answer|answers} each; "
+        "{differing} {differing:question differs|questions differ} between the arms.",
         "{split} 질문 {questions}개, 질문마다 답변 {samples}개. 두 조건의 결과가 다른 질문은 {differing}개.",
     ),
+    "headline.basis.seeds": (
+        "{questions} {split} {questions:question|questions}, {samples} {samples:answer|answers} each with each of "
+        "{seeds} training seeds; {differing} {differing:question differs|questions differ} between the arms.",
+        "{split} 질문 {questions}개, 학습 시드 {seeds}개, 시드와 질문마다 답변 {samples}개. "
+        "두 조건의 결과가 다른 질문은 {differing}개.",
+    ),
     "headline.basis.table": (
-        "{questions} questions; {differing} differ between the two.",
+        "{questions} {questions:question|questions}; {differing} {differing:differs|differ} between the two.",
         "질문 {questions}개. 두 조건의 결과가 다른 질문은 {differing}개.",
     ),
     "headline.other": (
@@ -110,7 +122,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "word.answer": ("Answer", "답변"),
     "word.evidence": ("Evidence", "근거"),
     "word.seed": ("seed {seed}", "시드 {seed}"),
-    "word.tokens": ("{count} tokens", "토큰 {count}개"),
+    "word.tokens": ("{count} {count:token|tokens}", "토큰 {count}개"),
     "word.score": ("score {score}", "점수 {score}"),
     "word.empty": ("(empty answer)", "(빈 답변)"),
     "split.seen": ("seen", "학습(seen)"),
@@ -275,15 +287,16 @@ TABLE: dict[str, tuple[str, str]] = {
         "사실을 바꾼 문서로 시험하지 않아, 틀린 문서를 따르는지는 알 수 없습니다.",
     ),
     "limits.unscored": (
-        "{count} answers could not be scored and are left out, not counted wrong.",
+        "{count} {count:answer|answers} could not be scored and {count:is|are} left out, not counted wrong.",
         "답변 {count}개는 채점하지 못해 오답으로 세지 않고 뺐습니다.",
     ),
     "limits.truncated": (
-        "{count} answers reached the token limit and were cut off before they ended.",
+        "{count} {count:answer|answers} reached the token limit and {count:was|were} cut off before the end.",
         "답변 {count}개는 토큰 한도에서 잘렸습니다.",
     ),
     "limits.excluded": (
-        "Left out of the comparison, for an arm had no scored answer to them: {count} question(s).",
+        "Left out of the comparison, for an arm had no scored answer to {count:it|them}: "
+        "{count} {count:question|questions}.",
         "한쪽 조건에 채점된 답변이 없어 질문 {count}개를 비교에서 뺐습니다.",
     ),
     "limits.model": (
@@ -333,7 +346,20 @@ def speak(language: str) -> Say:
 
 
 def _say(place: int, key: str, **values: object) -> str:
-    return TABLE[key][place].format(**values)
+    return _TEXT.vformat(TABLE[key][place], (), values)
+
+
+class _Text(Formatter):
+    """`{count} {count:answer|answers}` says "1 answer" and "3 answers"."""
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        one, bar, several = format_spec.partition("|")
+        if bar:
+            return one if str(value) == "1" else several
+        return super().format_field(value, format_spec)
+
+
+_TEXT = _Text()
 
 
 def say_verdict_word(say: Say, verdict: object) -> str:

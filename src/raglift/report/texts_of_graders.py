@@ -12,9 +12,9 @@ GRADERS_TABLE: dict[str, tuple[str, str]] = {
     "reason.none of": ("{rule}: none of {named} found", "{rule}: 다음 중 하나도 없음: {named}"),
     "reason.denies": ("{rule}: denied, {named}", "{rule}: 부정함, {named}"),
     "reason.says": ("{rule}: says {named}", "{rule}: 하면 안 되는 말, {named}"),
-    "reason.votes": ("{agreeing} of {votes} votes: {named}", "{votes}표 중 {agreeing}표: {named}"),
+    "reason.votes": ("{agreeing} of {votes} {votes:vote|votes}: {named}", "{votes}표 중 {agreeing}표: {named}"),
     "reason.no majority": (
-        "no majority of {votes} votes ({correct} correct, {incorrect} incorrect); {named}",
+        "no majority of {votes} {votes:vote|votes} ({correct} correct, {incorrect} incorrect); {named}",
         "{votes}표에 과반 없음 (정답 {correct}, 오답 {incorrect}); {named}",
     ),
     "reason.reviewers": ("reviewers differ ({named}", "채점자 의견이 다름 ({named}"),
@@ -27,12 +27,12 @@ GRADERS_TABLE: dict[str, tuple[str, str]] = {
         "나옵니다.",
     ),
     "agreement.measured": (
-        "{agreed} of {answers} answers agree, Cohen's kappa {kappa}.",
+        "{agreed} of {answers} {answers:answer|answers} agree, Cohen's kappa {kappa}.",
         "답변 {answers}개 중 {agreed} 일치, Cohen's kappa {kappa}.",
     ),
     "agreement.headline": ("The headline's answers: {measured}", "대표 비교의 답변: {measured}"),
     "agreement.left out": (
-        "{count} answers lack a verdict of one of the two.",
+        "{count} {count:answer lacks|answers lack} a verdict of one of the two.",
         "둘 중 한쪽의 판정이 없는 답변 {count}개는 뺐습니다.",
     ),
     "agreement.no answers": ("No answer was graded by both.", "둘 다 채점한 답변이 없습니다."),
@@ -55,12 +55,12 @@ GRADERS_TABLE: dict[str, tuple[str, str]] = {
     "corrected.before": ("as graded ({grader})", "채점 그대로 ({grader})"),
     "corrected.after": ("corrected", "보정"),
     "corrected.sentence": (
-        "Corrected by people's verdicts on {labels} answers: {lift} points {interval}.",
+        "Corrected by people's verdicts on {labels} {labels:answer|answers}: {lift} points {interval}.",
         "사람이 채점한 답변 {labels}개로 보정하면: {lift}%p {interval}.",
     ),
     "corrected.none": ("No corrected lift: {reason}.", "보정한 향상 폭 없음: {reason}."),
     "corrected.labels": (
-        "{labels} of {answers} answers graded by people (reviewers: {reviewers}).",
+        "{labels} of {answers} {answers:answer|answers} graded by people (reviewers: {reviewers}).",
         "답변 {answers}개 중 {labels}개를 사람이 채점했습니다(채점자: {reviewers}).",
     ),
     "corrected.differ": (
