@@ -12,7 +12,10 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "raglift"
 LAYERS = {  # docs/design.md, "Layers": imports only go down or sideways
     0: {"records", "errors"},
-    1: {"config", "runfolder", "datasets", "progress", "sanitization", "lock", "changes", "offline", "machine", "storedrun"},
+    1: {
+        "config", "runfolder", "storedrun", "datasets", "progress", "sanitization", "lock", "changes", "offline",
+        "machine",
+    },
     2: {"retrieval", "models", "prompts", "statistics", "engines"},
     3: {
         "training", "answering", "grading", "report", "preflight", "ask", "contexts", "comparison", "agreement",
