@@ -27,6 +27,7 @@ import torch
 import raglift.cli
 from raglift import answering, experiment, progress, shelf, training
 from raglift.models import generation
+from raglift.models.trainer import AnswerTrainer
 from raglift.retrieval.embedders import EMBEDDERS
 from raglift.retrieval.tokens import list_tokens
 from raglift.runfolder import RunFolder, recover_lines
@@ -168,14 +169,14 @@ def watch_stages(moments: Path, folder: Path, disturbance: Disturbance) -> None:
 
 def count_steps(file: Path) -> None:
     """A byte for every step that is trained, over all processes of a folder."""
-    whole = training.AnswerTrainer.training_step
+    whole = AnswerTrainer.training_step
 
     def counted(self: Any, *given: Any, **named: Any) -> Any:
         with file.open("ab") as stream:
             stream.write(b".")
         return whole(self, *given, **named)
 
-    training.AnswerTrainer.training_step = counted  # type: ignore[method-assign]
+    AnswerTrainer.training_step = counted  # type: ignore[method-assign]
 
 
 def read_steps(folder: Path) -> int:
@@ -277,14 +278,14 @@ def refuse_answering() -> None:
 
 def limit_training(most: int = 1) -> None:
     """Memory for so many training rows at once."""
-    whole = training.AnswerTrainer.compute_loss
+    whole = AnswerTrainer.compute_loss
 
     def limited(self: Any, model: Any, inputs: Any, *more: Any, **named: Any) -> Any:
         if inputs["position_ids"].eq(0).sum() > most:  # rows lie end to end, each begins at 0
             raise torch.OutOfMemoryError("out of memory")
         return whole(self, model, inputs, *more, **named)
 
-    training.AnswerTrainer.compute_loss = limited  # type: ignore[method-assign]
+    AnswerTrainer.compute_loss = limited  # type: ignore[method-assign]
 
 
 def refuse_training() -> None:
@@ -293,13 +294,13 @@ def refuse_training() -> None:
 
 def disturb_step(act: Callable[[Any], Any], step: int = 5) -> None:
     """Let something happen to the loss of one step, the fifth of six: checkpoints of the first four are there."""
-    whole, steps = training.AnswerTrainer.compute_loss, itertools.count(1)
+    whole, steps = AnswerTrainer.compute_loss, itertools.count(1)
 
     def disturbed(self: Any, *given: Any, **named: Any) -> Any:
         loss = whole(self, *given, **named)
         return act(loss) if next(steps) == step else loss
 
-    training.AnswerTrainer.compute_loss = disturbed  # type: ignore[method-assign]
+    AnswerTrainer.compute_loss = disturbed  # type: ignore[method-assign]
 
 
 def lose_loss() -> None:

@@ -13,10 +13,10 @@ from raglift.errors import InputError
 from raglift.experiment import open_run, run_experiment
 from raglift.models.generation import list_end_tokens
 from raglift.models.loading import load_model
+from raglift.models.trainer import encode_row
 from raglift.preflight import check_template, check_tokenizer
 from raglift.prompts import PromptWriter, TrainingRow
 from raglift.runfolder import recover_lines
-from raglift.training import encode_row
 
 CHAT = (
     "{{ bos_token }}{% for turn in messages %}<|start|>{{ turn.role }}\n{{ turn.content | trim }}<|end|>\n{% endfor %}"

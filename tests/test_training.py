@@ -16,19 +16,21 @@ from raglift.errors import InputError, RunError
 from raglift.models.adapters import add_adapter
 from raglift.models.checkpoints import find_checkpoint
 from raglift.models.loading import LoadedModel, load_model
+from raglift.models.trainer import (
+    IGNORED,
+    AnswerTrainer,
+    PaddingCollator,
+    choose_collator,
+    encode_row,
+    open_trainer,
+)
 from raglift.progress import Bar
 from raglift.prompts import TrainingRow
 from raglift.runfolder import RunFolder
 from raglift.training import (
-    IGNORED,
-    AnswerTrainer,
-    PaddingCollator,
     TrainingJob,
     build_arguments,
     check_adapter_reaches_output,
-    choose_collator,
-    encode_row,
-    open_trainer,
     train_adapter,
 )
 
@@ -122,7 +124,9 @@ def test_ten_steps_of_padded_rows_are_the_same(
 ) -> None:
     config = make_config(tiny_model, epochs=5)
     ours = train_losses(AnswerTrainer, loaded, config, tmp_path / "ours")
-    monkeypatch.setattr(training, "choose_collator", lambda model, rows, pad_token: PaddingCollator(pad_token))
+    monkeypatch.setattr(
+        "raglift.models.trainer.choose_collator", lambda model, rows, pad_token: PaddingCollator(pad_token)
+    )
     padded = train_losses(AnswerTrainer, loaded, config, tmp_path / "padded")
     assert ours == pytest.approx(padded, abs=1e-4)
 

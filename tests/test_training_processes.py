@@ -14,8 +14,9 @@ from raglift.config import Config, TrainConfig
 from raglift.engines import open_engine
 from raglift.errors import InputError, RunError
 from raglift.experiment import open_run, run_experiment
+from raglift.models.trainer import PaddingCollator, ShareCollator
 from raglift.runfolder import recover_lines
-from raglift.training import PaddingCollator, ShareCollator, check_shares, halve_batch
+from raglift.training import check_shares, halve_batch
 
 SETTINGS = ["precision=float32", "lora.dropout=0", "device=cpu", "train.batch_size=4"]
 SETTINGS += ["arms=base.oracle,rag-sft.oracle", "compare.a=base.oracle"]

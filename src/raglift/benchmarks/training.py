@@ -21,8 +21,9 @@ from raglift.errors import InputError
 from raglift.machine import read_peak_memory
 from raglift.models.adapters import add_adapter
 from raglift.models.loading import LoadedModel, choose_device, choose_precision
+from raglift.models.trainer import IGNORED, open_trainer
 from raglift.progress import Bar
-from raglift.training import IGNORED, build_arguments, open_trainer
+from raglift.training import build_arguments
 
 Rows = Sequence[dict[str, list[int]]]
 

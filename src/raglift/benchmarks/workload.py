@@ -10,9 +10,9 @@ from raglift.config import Config, load_config
 from raglift.datasets import find_experiment, load_experiment
 from raglift.models.adapters import merge_adapter
 from raglift.models.loading import LoadedModel, load_model
+from raglift.models.trainer import encode_row
 from raglift.prompts import TrainingRow
 from raglift.records import Experiment
-from raglift.training import encode_row
 
 
 @dataclass(frozen=True)
