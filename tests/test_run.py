@@ -16,7 +16,7 @@ from raglift.answering import read_answers, write_rows
 from raglift.errors import InputError
 from raglift.experiment import Run, compare_arms, open_run, read_comparison_of_two, reopen_run, run_experiment
 from raglift.grading.grades import read_grades
-from raglift.runfolder import recover_lines
+from raglift.runfolder import RunFolder, recover_lines
 
 TIMES = ("seconds",)
 
@@ -138,6 +138,16 @@ def test_two_processes_on_one_run_folder_are_refused(tiny_experiment: Path, tmp_
         )  # fmt: skip
     assert done.returncode == 1
     assert f"process {os.getpid()}" in done.stderr
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.update_manifest(experiment="x")
+    for name in (".manifest.json.mxm6696g", ".grades.rubric.jsonl.izvf4erx", ".grades.human.jsonl.count", "a.12345678"):
+        (tmp_path / name).write_text("{")
+    with folder.hold_lock():
+        left = sorted(file.name for file in tmp_path.iterdir())
+    assert left == [".grades.human.jsonl.count", ".manifest.copy.json", "a.12345678", "lock", "manifest.json"]
 
 
 def test_run_folder_of_another_experiment_is_refused(tiny_experiment: Path, tmp_path: Path) -> None:

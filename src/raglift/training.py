@@ -93,7 +93,8 @@ def train_adapter(folder: RunFolder, loaded: LoadedModel, config: Config, job: T
         model.unload()
     if arguments.process_index > 0:
         return []
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    for left in checkpoints.parent.glob(f"{job.tuning}-seed{job.seed}-*"):  # those of other settings too
+        shutil.rmtree(left, ignore_errors=True)
     if smaller is not None:
         release_memory()
         meter.advance(-reporter.counted)
