@@ -22,7 +22,7 @@ KINDS = {
 }
 USUAL = {
     "question": ("question", "query", "prompt", "instruction", "input", "질문"),
-    "answer": ("answer", "output", "response", "reference", "completion", "답변", "답"),
+    "answer": ("answer", "output", "response", "reply", "reference", "completion", "답변", "답"),
     "passage": ("passage", "context", "document", "source", "text", "정보", "문서", "지문"),
     "split": ("split", "data_type", "part", "구분"),
     "rubric": ("rubric",),
