@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -15,10 +16,17 @@ from typing import Any
 import pytest
 import torch
 
+from judge_fixture import Response, reply_verdict, run_server
+from raglift.config import JudgeConfig
 from raglift.engines import Needs, open_engine
 from raglift.errors import InputError, RunError
 from raglift.experiment import open_run, run_experiment
+from raglift.grading.grades import Task
+from raglift.grading.judge import JudgeGrader
+from raglift.models.calls import CallLog
+from raglift.models.server import CallFailedError, send_body
 from raglift.progress import Meter, say
+from raglift.records import Experiment, Question, Rubric
 from raglift.runfolder import recover_lines
 
 ray = pytest.importorskip("ray", reason="the extra raglift[ray] is not installed")
@@ -86,6 +94,10 @@ def die(unit: int, meter: Meter) -> int:
     os._exit(1)
 
 
+def name_node(unit: int) -> str:
+    return str(ray.get_runtime_context().get_node_id())
+
+
 def test_a_killed_node_loses_nothing(cluster: Any, tiny_experiment: Path, tmp_path: Path) -> None:
     settings = ["precision=float32", "arms=sft.none,rag-sft.oracle", "answer.questions_per_batch=1"]
     local = open_run(str(tiny_experiment), tmp_path / "local", settings)
@@ -94,7 +106,13 @@ def test_a_killed_node_loses_nothing(cluster: Any, tiny_experiment: Path, tmp_pa
     doomed = cluster.add_node(num_cpus=1)
     command = [sys.executable, "-m", "raglift", "run", str(tiny_experiment), "--run", str(tmp_path / "ray"), "--json"]
     command += ["--engine", "ray", "--address", cluster.address]
-    killer = kill_when(cluster, doomed, lambda: len(read_rows(tmp_path / "ray")) >= len(expected) // 4)
+    found: list[int] = []  # how many answers there were, at last when the node was killed
+
+    def is_ripe() -> bool:
+        found.append(len(read_rows(tmp_path / "ray")))
+        return found[-1] >= len(expected) // 4
+
+    killer = kill_when(cluster, doomed, is_ripe)
     done = subprocess.run(
         [*command, *(part for one in settings for part in ("--set", one))],
         env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
@@ -102,9 +120,11 @@ def test_a_killed_node_loses_nothing(cluster: Any, tiny_experiment: Path, tmp_pa
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     killer.join()
+    assert found[-1] < len(expected), "in the middle"
+    assert done.stderr.count(" s, torch.float32 on cpu") == 2, "both nodes loaded the model to train an adapter each"
+    assert json.loads(done.stdout) == comparison, "and nothing else on standard output"
     assert read_rows(tmp_path / "ray") == expected
     assert read_weights(tmp_path / "ray") == read_weights(tmp_path / "local") != []
-    assert json.loads(done.stdout) == comparison, "and nothing else on standard output"
 
 
 def test_units_of_a_killed_node_are_computed_again(cluster: Any, engine: Any, tmp_path: Path) -> None:
@@ -117,6 +137,29 @@ def test_units_of_a_killed_node_are_computed_again(cluster: Any, engine: Any, tm
     begun = {file.name.split("-")[1] for file in tmp_path.glob(f"{doomed.node_id}-*")}
     assert begun, "the node had work when it was killed"
     assert all(len(list(tmp_path.glob(f"*-{number}"))) == 2 for number in begun), "begun again on another node"
+
+
+def test_judging_goes_on_where_a_node_dies(cluster: Any, engine: Any, tmp_path: Path) -> None:
+    doomed = cluster.add_node(num_cpus=1)
+    calls = 24
+    with run_server(lambda seen, number: dataclasses.replace(reply_verdict(seen, "correct"), delay=0.1)) as server:
+        judge = JudgeGrader(
+            JudgeConfig(url=server.url, model="fake", votes=1, concurrency=4), Experiment("x", "", (), (), ()),
+            CallLog(tmp_path / "judge.jsonl"),
+        )  # fmt: skip
+        judge.engine = engine
+        assert {engine.call(name_node, number) for number in range(4)} == {cluster.head_node.node_id, doomed.node_id}
+        killer = kill_when(cluster, doomed, lambda: len(server.seen) > calls // 4)
+        question = Question("q", "뭐야?", None, "absent", "", Rubric((), ()))
+        found = judge.grade_many([Task(question, f"answer {number}") for number in range(calls)], lambda: None)
+        killer.join()
+        assert [one.verdict for one in found] == ["correct"] * calls
+        assert len(recover_lines(tmp_path / "judge.jsonl")) == calls, "one account, kept by the driver"
+        assert len(server.seen) <= calls + 4, "only what was in flight on the dead node is asked again"
+        server.behave = lambda seen, number: Response('{"error": {"message": "wrong key"}}', 401)
+        with pytest.raises(CallFailedError, match="401") as caught:
+            engine.call(send_body, (judge.caller.pool.take(), {"messages": [{"role": "user", "content": "x"}]}))
+        assert caught.value.hopeless, "errors come back whole"
 
 
 def test_errors_and_words_of_workers_come_back_as_they_were(engine: Any, capfd: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,7 @@ from raglift.engines.local import LocalEngine
 from raglift.errors import InputError
 from raglift.grading.graders import GRADERS
 from raglift.grading.grades import grade_run, read_grades
+from raglift.grading.judge import JudgeGrader
 from raglift.machine import describe_machine, read_peak_memory
 from raglift.preflight import check_experiment
 from raglift.progress import say
@@ -274,7 +275,8 @@ def grade_answers(run: Run, grader: str | None = None) -> None:
     name = grader or run.config.grader
     if name in GRADERS:
         build = GRADERS[name](run.experiment, run.config, run.folder.path / "judge.jsonl")
-        if name == "judge":
+        if isinstance(build, JudgeGrader):
+            build.engine = run.engine
             run.folder.update_manifest(config=run.config.model_dump(mode="json"))
         answers = read_answers(run.folder, run.plan())
         parts = {

@@ -53,6 +53,13 @@ class Engine(Protocol):
         """
         ...
 
+    def call(self, work: Callable[[Unit], Result], unit: Unit) -> Result:
+        """One piece of work that mostly waits for a server; many threads may call at once.
+
+        Where the node that waited dies, the work is done again; what it raised is raised here.
+        """
+        ...
+
     def close(self) -> None:
         """End what the engine started."""
         ...

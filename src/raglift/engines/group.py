@@ -78,6 +78,10 @@ class GroupEngine:
                     handed_out.put((work, unit))
                 yield unit, work(unit, bar)
 
+    def call(self, work: Callable[[Unit], Result], unit: Unit) -> Result:
+        """See `Engine`."""
+        return work(unit)
+
     def close(self) -> None:
         """Nothing: the others wait until the command ends."""
 

@@ -24,5 +24,9 @@ class LocalEngine:
             for unit in units:
                 yield unit, work(unit, bar)
 
+    def call(self, work: Callable[[Unit], Result], unit: Unit) -> Result:
+        """See `Engine`."""
+        return work(unit)
+
     def close(self) -> None:
         """Nothing was started."""

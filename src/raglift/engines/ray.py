@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,7 +21,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at import: nothing
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the behaviour that Ray announces as its next
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raglift.engines import Needs, Result, Unit
@@ -30,6 +31,7 @@ from raglift.progress import Meter, redirect_lines, say, show_progress
 RETRIES = 5  # deaths of workers or nodes that a unit outlives
 REFRESH_SECONDS = 0.5
 QUEUED_PER_SLOT = 2  # units given out beyond those running, so that no slot waits for the driver
+MOST_CALLS = 64  # that a node waits for at a time
 STORE_BYTES = 512 * 2**20  # shared memory of a cluster of this machine alone: units and results are small
 
 
@@ -81,6 +83,19 @@ def compute_unit(work: Callable[[Any, Meter], Any], unit: Any, threads: int, met
     return work(unit, meter), meter.done
 
 
+class Sender:
+    """An actor of a node that waits for servers in the driver's place, for many calls at a time."""
+
+    def send(self, work: Callable[[Any], Any], unit: Any) -> Any:
+        return work(unit)
+
+
+def start_sender(node: str) -> Any:
+    """A sender on a node. Ray would try a dead one again and again at once; the engine goes to the next."""
+    there = NodeAffinitySchedulingStrategy(node, soft=True)
+    return ray.remote(Sender).options(scheduling_strategy=there, num_cpus=0, max_concurrency=MOST_CALLS).remote()
+
+
 class RayEngine:
     """Computes on a cluster.
 
@@ -103,6 +118,8 @@ class RayEngine:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
         self._calls = 0
+        self._senders: deque[Any] = deque()
+        self._lock = threading.Lock()
         self._nodes = len(list_nodes())
         # Ray prints what its own processes log, at any time and to standard output, which is for results alone.
         self._silence = ExitStack()
@@ -149,10 +166,31 @@ class RayEngine:
                 for reference in waiting:
                     ray.cancel(reference, force=True)
 
+    def call(self, work: Callable[[Unit], Result], unit: Unit) -> Result:
+        """See `Engine`: the nodes take turns; raises RunError where every node that waited was lost."""
+        for _ in range(RETRIES + 1):
+            sender = self._choose_sender()
+            try:
+                result: Result = ray.get(sender.send.remote(work, unit))
+                return result
+            except RayTaskError as error:
+                raise error.cause from None
+            except RayActorError:
+                with self._lock, suppress(ValueError):  # another thread has seen it too
+                    self._senders.remove(sender)
+        raise RunError(f"call: the node that waited for it was lost {RETRIES + 1} times\n  to do: see `ray status`")
+
     def close(self) -> None:
         """Leave the cluster; end it where it was started here."""
         ray.shutdown()
         self._silence.close()
+
+    def _choose_sender(self) -> Any:
+        with self._lock:
+            if not self._senders:
+                self._senders.extend(start_sender(node["NodeID"]) for node in ray.nodes() if node["Alive"])
+            self._senders.rotate()
+            return self._senders[0]
 
     def _look_around(self, numbers: Iterable[int]) -> tuple[int, str]:
         """Steps of these unfinished units and what they are; says what workers said and when nodes come or go."""

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from raglift.config import Config, JudgeConfig, require_judge
+from raglift.engines import Engine
+from raglift.engines.local import LocalEngine
 from raglift.errors import InputError, RunError
 from raglift.grading.grades import Task
 from raglift.grading.judge_prompt import (
@@ -26,7 +28,7 @@ from raglift.grading.judge_prompt import (
 )
 from raglift.models.caller import Asked, Caller, Outcome, ServerPool
 from raglift.models.calls import Call, CallLog, format_spending
-from raglift.models.server import ModelServer
+from raglift.models.server import ModelServer, send_body
 from raglift.progress import say
 from raglift.records import Experiment, Question, Rubric, Verdict
 from raglift.runfolder import hash_content
@@ -67,6 +69,7 @@ class JudgeGrader:
 
     def __init__(self, settings: JudgeConfig, experiment: Experiment, log: CallLog, seed: int = 0) -> None:
         self.settings, self.experiment, self.log, self.seed = settings, experiment, log, seed
+        self.engine: Engine = LocalEngine()  # where the calls wait; their account is kept here
         server = ModelServer(settings.url, settings.model, settings, "judge")
         self.caller = Caller(ServerPool([server]), settings, log, "judge")
 
@@ -161,7 +164,7 @@ class JudgeGrader:
             response_format = build_response_format(settings.reply_format)
             if response_format is not None:
                 body["response_format"] = response_format
-            return Asked(lambda server: server.complete(body), code)
+            return Asked(lambda server: self.engine.call(send_body, (server, body)), code)
 
         ballot = self.caller.obtain(request.id, number, ask, read_ballot)
         failure = ballot.failure

@@ -96,6 +96,11 @@ class ModelServer:
                 max_retries=0,
             )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As its address and settings: a process that gets it from another opens one, with the key of its own
+        environment, and keeps it."""
+        return open_server, (self.url, self.model, self.settings, self.section)
+
     def complete(self, body: Mapping[str, Any]) -> ServerReply:
         """The reply to a chat (a body with `messages`) or to a text to go on with (with `prompt`).
 
@@ -281,3 +286,20 @@ def _read_tokens(usage: Mapping[str, Any], name: str) -> int:
 
 def _shorten(text: str) -> str:
     return text if len(text) <= SHOWN_ERROR else text[:SHOWN_ERROR] + " …"
+
+
+def open_server(url: str, model: str, settings: ServerConfig, section: str) -> ModelServer:
+    """This process's client for a server of another process."""
+    wanted = (url, model, settings.model_dump_json(), section)
+    if wanted not in _opened:
+        _opened[wanted] = ModelServer(url, model, settings, section)
+    return _opened[wanted]
+
+
+_opened: dict[tuple[str, str, str, str], ModelServer] = {}
+
+
+def send_body(asked: tuple[ModelServer, Mapping[str, Any]]) -> ServerReply:
+    """An engine's call: the reply to a body."""
+    server, body = asked
+    return server.complete(body)
