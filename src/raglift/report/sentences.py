@@ -50,7 +50,8 @@ def say_basis(comparison: dict[str, Any], say: Say) -> list[str]:
     """What the verdict rests on and what would settle an open one; the other splits beside it."""
     if comparison["a"].get("arm") == comparison["b"].get("arm"):
         return []
-    split, seeds = comparison.get("split"), len(comparison.get("seeds") or ())
+    split, known = comparison.get("split"), comparison.get("seeds")
+    seeds = len(known) if isinstance(known, list) else 1  # a table has no list of them
     kind = "headline.basis.seeds" if seeds > 1 else "headline.basis"
     sentences = [
         say(
