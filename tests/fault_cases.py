@@ -92,8 +92,8 @@ def stop_by_signal(lab: Lab, calm: Path, seconds: dict[str, float]) -> Iterator[
 
 def spoil_disk(lab: Lab, calm: Path) -> Iterator[Row]:
     """A small disk that is full, full but for a page, or read-only from the beginning of each stage."""
-    disk = lab.root / "disk"
-    disk.mkdir(exist_ok=True)
+    disk = lab.root / "disk" / "run"  # the run folder alone: what the process prints goes elsewhere
+    disk.mkdir(parents=True)
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], capture_output=True, text=True, check=False
     )
@@ -111,17 +111,16 @@ def spoil_disk(lab: Lab, calm: Path) -> Iterator[Row]:
                 subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
                 for left in disk.iterdir():
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
-                folder = disk / "run"
-                ended = lab.run(folder, Disturbance(stage, action))
+                ended = lab.run(disk, Disturbance(stage, action))
                 subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
-                (disk / "ballast").unlink(missing_ok=True)
+                (disk / ".ballast").unlink(missing_ok=True)
                 row = Row(fault, stage, "stops, names the file and what to do; " + RESUMED)
                 if ended.code == 0 and fault.endswith("KiB"):
                     row.outcome = "what it writes fits in: it goes on"
-                    row.problems += [f"mixed: {found}" for found in fault_lab.compare_folders(folder, calm)]
+                    row.problems += [f"mixed: {found}" for found in fault_lab.compare_folders(disk, calm)]
                     yield row
                 else:
-                    yield judge(lab, row, ended, folder, calm, words, code=1)
+                    yield judge(lab, row, ended, disk, calm, words, code=1)
     finally:
         subprocess.run(["umount", str(disk)], check=False)
 

@@ -209,7 +209,7 @@ def interrupt(folder: Path) -> None:
 
 def fill_disk(folder: Path, left: int = 0) -> None:
     """Fill the disk of a run folder but for `left` bytes."""
-    ballast = folder.parent / "ballast"
+    ballast = folder / ".ballast"
     with ballast.open("wb", buffering=0) as stream:
         for size in (FULL, 4096, 512, 1):
             try:
@@ -225,7 +225,7 @@ def fill_all_but_a_page(folder: Path) -> None:
 
 
 def forbid_writing(folder: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", str(folder.parent)], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
 
 
 def read_artifacts(folder: Path) -> dict[str, bytes]:
