@@ -43,7 +43,7 @@ from raglift.report.writing import write_report
 from raglift.runfolder import RunFolder, hash_content, recover_lines, write_json
 from raglift.shelf import ModelShelf, create_shelf
 from raglift.storedrun import read_run
-from raglift.training import TrainingJob, train_on_shelf
+from raglift.training import TrainingJob, describe_unit, train_on_shelf
 
 PACKAGES = (
     "raglift",
@@ -204,7 +204,7 @@ def train_adapters(run: Run) -> None:
     run.check_model()
     total = sum(job.count_steps(run.config.train) for job in jobs)
     units = [(run.models, job) for job in jobs]
-    needs = replace(run.models.needs(), together=True)
+    needs = replace(run.models.needs(), together=describe_unit)
     for (_, job), names in run.engine.compute("train", train_on_shelf, units, total, needs):
         files = [run.folder.path / name for name in names]
         run.folder.record_artifact(name_training(job.tuning, job.seed), job.made_from, files, job.parts)

@@ -51,10 +51,14 @@ class ModelShelf:
         self._tuned: OrderedDict[tuple[str, int], LocalModel] = OrderedDict()
 
     def __reduce__(self) -> tuple[Callable[..., ModelShelf], tuple[str, str, str]]:
+        return open_shelf, self.describe()
+
+    def describe(self) -> tuple[str, str, str]:
+        """Folder, settings and identity, by which another process opens it."""
         config = self.config
         if Path(config.model).exists():  # another process may work in another folder
             config = config.model_copy(update={"model": str(Path(config.model).absolute())})
-        return open_shelf, (str(self.folder.path.absolute()), config.model_dump_json(), self.identity)
+        return str(self.folder.path.absolute()), config.model_dump_json(), self.identity
 
     @cached_property
     def identity(self) -> str:

@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from raglift.models.adapters import add_adapter, measure_logit_change
 from raglift.models.checkpoints import find_checkpoint, read_step, seal_checkpoint
 from raglift.models.loading import LoadedModel, is_out_of_memory, release_memory
 from raglift.models.trainer import encode_row, open_trainer
-from raglift.progress import Meter, say
+from raglift.progress import Bar, Meter, say
 from raglift.prompts import TrainingRow
 from raglift.runfolder import (
     RunFolder,
@@ -32,7 +32,7 @@ from raglift.runfolder import (
     seal_line,
     write_atomically,
 )
-from raglift.shelf import ModelShelf
+from raglift.shelf import ModelShelf, open_shelf
 
 CHECKPOINT_SECONDS = 60.0  # a kill loses at most this much training; saving more often costs more than it saves
 
@@ -59,6 +59,23 @@ def train_on_shelf(unit: tuple[ModelShelf, TrainingJob], meter: Meter) -> list[s
     check_adapter_reaches_output(shelf.base, shelf.config)
     files = train_adapter(shelf.folder, shelf.base, shelf.config, job, meter)
     return [str(file.relative_to(shelf.folder.path)) for file in files]
+
+
+def describe_unit(unit: tuple[ModelShelf, TrainingJob]) -> dict[str, Any]:
+    """A unit as JSON, for the processes that train it together."""
+    shelf, job = unit
+    return {"shelf": shelf.describe(), "job": asdict(replace(job, parts={}))}
+
+
+def train_described(described: Mapping[str, Any]) -> None:
+    """This process's share of a unit that another one described."""
+    job = described["job"]
+    rows = (
+        TrainingRow(row["question"], row["answer"], None if row["passages"] is None else tuple(row["passages"]))
+        for row in job["rows"]
+    )
+    unit = open_shelf(*described["shelf"]), TrainingJob(**{**job, "rows": tuple(rows)})
+    train_on_shelf(unit, Bar("", 0, None))
 
 
 def train_adapter(folder: RunFolder, loaded: LoadedModel, config: Config, job: TrainingJob, meter: Meter) -> list[Path]:

@@ -32,7 +32,9 @@ def run_command() -> None:
     from raglift.engines.group import follow, release
 
     if int(os.environ["RANK"]) > 0:
-        follow()
+        from raglift.training import train_described
+
+        follow(train_described)
         return
     try:
         app()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from raglift.errors import InputError, suggest_name
 from raglift.progress import Meter
@@ -22,12 +22,13 @@ Result = TypeVar("Result")
 class Needs:
     """What a unit occupies while it is computed: threads, and a GPU where the device is not `cpu` and one is there.
 
-    `together`: processes that were started together compute the unit as one.
+    `together`: processes that were started together compute the unit as one; it is what tells the others of the unit,
+    as JSON.
     """
 
     threads: int = 1
     device: str = "cpu"
-    together: bool = False
+    together: Callable[[Any], Any] | None = None
 
 
 class Engine(Protocol):

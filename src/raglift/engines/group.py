@@ -6,8 +6,8 @@ a collective operation would keep a process that has to end, or that grades for 
 
 from __future__ import annotations
 
+import json
 import os
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -17,13 +17,13 @@ import torch
 from torch.distributed import DistStoreError, TCPStore, destroy_process_group, is_initialized  # type: ignore[attr-defined]
 
 from raglift.engines import Needs, Result, Unit, count_processes
-from raglift.progress import Bar, redirect_lines, say, show_progress
+from raglift.progress import redirect_lines, say, show_progress
 
 LOOK = timedelta(seconds=2)  # how long a waiting process is deaf to signals
 
 
 class HandedOut:
-    """What the first process hands out to the others, in order: (work, unit), at last None."""
+    """What the first process hands out to the others, in order: units as JSON, at last None."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -33,20 +33,19 @@ class HandedOut:
         """The store that the launcher keeps."""
         return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
 
-    def put(self, task: tuple[Callable[..., Any], Any] | None) -> None:
-        """Hand out the next task; does not wait for anybody."""
-        self.store.set(self._name_next(), pickle.dumps(task))  # type: ignore[arg-type] # takes bytes too
+    def put(self, unit: Any) -> None:
+        """Hand out the next unit; does not wait for anybody."""
+        self.store.set(self._name_next(), json.dumps(unit))
 
-    def take(self) -> tuple[Callable[..., Any], Any] | None:
-        """Wait for the next task."""
+    def take(self) -> Any:
+        """Wait for the next unit."""
         name = self._name_next()
         while True:
             try:
                 self.store.wait([name], LOOK)
             except DistStoreError:
                 continue
-            task: tuple[Callable[..., Any], Any] | None = pickle.loads(self.store.get(name))
-            return task
+            return json.loads(self.store.get(name))
 
     def _name_next(self) -> str:
         self.number += 1
@@ -75,7 +74,7 @@ class GroupEngine:
         with show_progress(description, total) as bar:
             for unit in units:
                 if needs.together:
-                    handed_out.put((work, unit))
+                    handed_out.put(needs.together(unit))
                 yield unit, work(unit, bar)
 
     def call(self, work: Callable[[Unit], Result], unit: Unit) -> Result:
@@ -92,13 +91,12 @@ def choose_gpu() -> None:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
 
-def follow() -> None:
-    """In every process but the first: compute with it what it hands out, until its command ends."""
+def follow(work: Callable[[Any], object]) -> None:
+    """In every process but the first: compute with it the units that it hands out, until its command ends."""
     choose_gpu()
     redirect_lines(lambda line: None)  # the first says the same
-    while (task := handed_out.take()) is not None:
-        work, unit = task
-        work(unit, Bar("", 0, None))
+    while (unit := handed_out.take()) is not None:
+        work(unit)
     leave()
 
 
