@@ -12,6 +12,9 @@ from raglift.grading.terms import TermTable
 _SIGNS = "\ue000-\uf8ff"
 _APPOSITION = re.compile(rf"([{_SIGNS}])(?:[(\[](?:\1[,/=]?)+[)\]]|[/]?\1)+")
 _COMPLEMENT = re.compile(rf"([{_SIGNS}])[이가]?아(닌|니라고)")
+_CLASS = re.compile(
+    rf"(true|false|참|거짓)(?=인|이[고며지었아]|였|일|이?라(?!는)|이?면|중|가운데|[을를]|(?:으로|로)[{_SIGNS}판분잘맞봤말답잡]|[{_SIGNS}])"
+)
 _VALUE_WORDS = ("값", "수치")
 
 
@@ -93,6 +96,8 @@ def read_terms(letters: Letters, table: TermTable) -> Reading:
     joined = "".join(signs)
     if _APPOSITION.search(joined):
         joined, place = _join_appositions(joined, place)
+    if _CLASS.search(joined):
+        joined, place = _name_classes(joined, place, letters, table)
     if "아닌" in joined or "아니라고" in joined:
         joined, place = _name_complements(joined, place, table)
     ends = tuple(found.start() for found in re.finditer(SENTENCE_END, joined))
@@ -105,6 +110,25 @@ def _join_appositions(text: str, place: list[int]) -> tuple[str, list[int]]:
     done = 0
     for found in _APPOSITION.finditer(text):
         pieces.append(text[done : found.start()] + found[1])
+        kept += place[done : found.start() + 1]
+        done = found.end()
+    pieces.append(text[done:])
+    kept += place[done:]
+    return "".join(pieces), kept
+
+
+def _name_classes(text: str, place: list[int], letters: Letters, table: TermTable) -> tuple[str, list[int]]:
+    """`실제 True 인 것`, `참으로 예측`: the class positive; `False`, `거짓` the class negative."""
+    positive, negative, data = (table.sign_of.get(name, "") for name in ("positive", "negative", "data"))
+    pieces: list[str] = []
+    kept: list[int] = []
+    done = 0
+    for found in _CLASS.finditer(text):
+        before, after = text[found.start() - 1 : found.start()], text[found.end()]
+        alone = letters.starts_word(place[found.start()]) or re.match(rf"[{_SIGNS}]", before)
+        if not alone or (re.match(rf"[{_SIGNS}]", after) and after != data):
+            continue
+        pieces += [text[done : found.start()], positive if found[1] in ("true", "참") else negative]
         kept += place[done : found.start() + 1]
         done = found.end()
     pieces.append(text[done:])

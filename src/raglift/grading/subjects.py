@@ -14,6 +14,7 @@ from raglift.grading.reading import Reading, Span
 from raglift.grading.terms import TermTable
 
 _FAMILIES = ("metric", "count")
+_CURVES = ("pr-auc", "roc-auc")
 _TOPIC_MARKS = ("은", "는", "이", "가", "란", "=", ":", "의경우")
 
 Skip = Callable[[Sequence[Span]], bool]
@@ -23,7 +24,8 @@ Skip = Callable[[Sequence[Span]], bool]
 def skip_other_subjects(answer: Reading, question: Reading) -> Skip | None:
     """A test for matches about another metric (or count) than the question's; None where it asks for none.
 
-    Only for metrics and counts with a value of their own: a curve is made of other metrics.
+    Only for metrics and counts with a value of their own; a curve is made of other metrics, so only another
+    curve is another subject.
     """
     rivals, others = _list_subjects(question.text, question.table)
     return (lambda spans: _topic_of(answer, spans, rivals) in others) if others else None
@@ -34,6 +36,9 @@ def _list_subjects(question: str, table: TermTable) -> tuple[frozenset[str], fro
     """All signs of the families of what a question asks for, and those of them that are worth something else."""
     families = [table.families.get(family, frozenset()) for family in _FAMILIES]
     asked = frozenset(question) & frozenset().union(*families)
+    curves = frozenset(sign for name in _CURVES if (sign := table.sign_of.get(name)))
+    if asked and asked <= curves:
+        return curves, curves - asked
     if not asked or not all(is_measured(table.term_of[sign]) for sign in asked):
         return frozenset(), frozenset()
     worth = {value_of(table.term_of[sign]) for sign in asked}
