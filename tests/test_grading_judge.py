@@ -492,7 +492,7 @@ def test_a_key_goes_to_another_machine_only_where_the_user_says_so(
 def test_an_address_that_can_be_misread_sends_no_key(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-mine")
     with pytest.raises(InputError):
-        build_judge(EXPERIMENT, make_config(url), RunFolder(tmp_path))
+        build_judge(EXPERIMENT, make_config(url), tmp_path / "judge.jsonl")
 
 
 def test_interrupting_keeps_what_came(tmp_path: Path) -> None:

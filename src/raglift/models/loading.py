@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -135,8 +137,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory() -> None:
-    """Collect what only refers to itself, and give back what the GPU's allocator holds without using it."""
+    """Collect what only refers to itself, and give back what the allocators hold without using it."""
     gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # glibc keeps 1.3 GB of a training otherwise
+        trim(0)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
