@@ -144,8 +144,8 @@ def test_conversation_in_a_terminal(run: Run) -> None:
     """A person at a terminal: prompts, a streamed answer with its scored sources, two arms side by side, Ctrl-D."""
     process, terminal = start_terminal("ask", str(run.folder.path), "--arm", "sft.retrieved")
     try:
-        shown = read_until(terminal, "/quit leaves") + read_until(terminal, "> ")
-        assert "asking sft.retrieved" in shown
+        shown = read_until(terminal, "\n> ")
+        assert "/quit leaves" in shown and "asking sft.retrieved" in shown
         os.write(terminal, "Recall 이 뭐야?\n".encode())
         assert re.search(r"\[\d\.\d{3}\] recall: Recall \(재현율\)", read_until(terminal, "\n> "))
         os.write(terminal, b"/compare\n")
