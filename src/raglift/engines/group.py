@@ -17,7 +17,8 @@ import torch
 from torch.distributed import DistStoreError, TCPStore, destroy_process_group, is_initialized  # type: ignore[attr-defined]
 
 from raglift.engines import Needs, Result, Unit, count_processes
-from raglift.progress import redirect_lines, say, show_progress
+from raglift.engines.local import LocalEngine
+from raglift.progress import Meter, redirect_lines, say
 
 LOOK = timedelta(seconds=2)  # how long a waiting process is deaf to signals
 
@@ -55,7 +56,7 @@ class HandedOut:
 handed_out = HandedOut()
 
 
-class GroupEngine:
+class GroupEngine(LocalEngine):
     """Computes here, in the units' order; the other processes compute with it the units that need them."""
 
     def __init__(self) -> None:
@@ -65,24 +66,20 @@ class GroupEngine:
     def compute(
         self,
         description: str,
-        work: Callable[[Unit, Any], Result],
+        work: Callable[[Unit, Meter], Result],
         units: Sequence[Unit],
         total: int,
         needs: Needs,
     ) -> Iterator[tuple[Unit, Result]]:
         """See `Engine`."""
-        with show_progress(description, total) as bar:
-            for unit in units:
-                if needs.together:
-                    handed_out.put(needs.together(unit))
-                yield unit, work(unit, bar)
+        describe = needs.together
 
-    def call(self, work: Callable[[Unit], Result], unit: Unit) -> Result:
-        """See `Engine`."""
-        return work(unit)
+        def work_together(unit: Unit, meter: Meter) -> Result:
+            if describe:
+                handed_out.put(describe(unit))
+            return work(unit, meter)
 
-    def close(self) -> None:
-        """Nothing: the others wait until the command ends."""
+        return super().compute(description, work_together, units, total, needs)
 
 
 def choose_gpu() -> None:
