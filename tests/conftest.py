@@ -11,6 +11,11 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
+from hypothesis import settings
+
+# The same cases in every run, however slow the machine: `make fuzz` looks for new ones.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.load_profile("same")
 
 PASSAGES = {
     "recall": "Recall (재현율) : 실제 Positive 중에서 찾아낸 비율 | TP / (TP + FN)",

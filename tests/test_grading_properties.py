@@ -40,7 +40,7 @@ LAYOUTS = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(answers)
 def test_layout_does_not_decide(answer: str) -> None:
     expected = grade_rubric(RUBRIC, answer).verdict
@@ -70,7 +70,7 @@ any_text = st.text(st.characters(), max_size=200) | st.lists(
 ).map("".join)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(any_text)
 def test_no_text_raises(answer: str) -> None:
     result = grade_rubric(RUBRIC, answer, "재현율이 뭐야?", "Recall (재현율)")
@@ -81,7 +81,7 @@ def test_no_text_raises(answer: str) -> None:
             assert words in read_letters(answer).source[start:end]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(any_text)
 def test_every_sign_knows_its_place(answer: str) -> None:
     reading = read_text(answer, load_terms())

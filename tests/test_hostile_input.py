@@ -47,7 +47,7 @@ def join(parts: list[bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("name", READERS)
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(some.data())
 def test_readers_raise_only_the_packages_own_errors(name: str, data: some.DataObject) -> None:
     pieces = some.lists(some.one_of(some.sampled_from([*PIECES, *SEEDS[name]]), some.binary(max_size=8)), max_size=12)
@@ -120,7 +120,7 @@ def test_terminal_obeys_no_text(text: str, capsys: pytest.CaptureFixture[str]) -
 
 
 @given(some.text())
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 def test_escaped_json_is_the_same_value(text: str) -> None:
     value: Any = {"a": [text]}
     assert json.loads(escape_json(json.dumps(value, ensure_ascii=False))) == value

@@ -160,7 +160,7 @@ def test_interview_asks_for_what_the_flags_would_say(tmp_path: Path) -> None:
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=6), st.sampled_from([",", ";", "\t"]))
 def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[str, ...]], delimiter: str) -> None:
     file = tmp_path_factory.mktemp("csv") / "qa.csv"
@@ -175,7 +175,7 @@ def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, cells: list[tu
         ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT, st.sampled_from(["train", "eval"])), min_size=4, max_size=12))
 def test_whatever_is_built_is_an_experiment_that_loads(
     tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[str, str, str, Any]]

@@ -220,7 +220,7 @@ def _arms(draw):
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(_arms())
 def test_interval_p_value_and_verdict_never_contradict_and_nothing_is_nan(case):
     arrays, margin = case
@@ -243,7 +243,7 @@ def test_interval_p_value_and_verdict_never_contradict_and_nothing_is_nan(case):
     assert min(value for value in vars(found.variance).values() if value is not None) >= 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(-4, 4), min_size=6, max_size=40), st.floats(0.01, 0.99), st.floats(0.5, 0.99))
 def test_limits_and_one_sided_p_values_are_two_sides_of_one_thing(differences, limit, level):
     values, counts = np.unique(np.array(differences) / 4, return_counts=True)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, redirect_stdout, suppress
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,7 +21,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at import: nothing
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the behaviour that Ray announces as its next
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorUnschedulableError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raglift.engines import Needs, Result, Unit
@@ -91,8 +91,8 @@ class Sender:
 
 
 def start_sender(node: str) -> Any:
-    """A sender on a node. Ray would try a dead one again and again at once; the engine goes to the next."""
-    there = NodeAffinitySchedulingStrategy(node, soft=True)
+    """A sender on this node and no other: `call` goes to the next where it is lost or not known everywhere yet."""
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
     return ray.remote(Sender).options(scheduling_strategy=there, num_cpus=0, max_concurrency=MOST_CALLS).remote()
 
 
@@ -118,7 +118,7 @@ class RayEngine:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
         self._calls = 0
-        self._senders: deque[Any] = deque()
+        self._senders: dict[str, Any] = {}  # by node, the one whose turn was longest ago first
         self._lock = threading.Lock()
         self._nodes = len(list_nodes())
         # Ray prints what its own processes log, at any time and to standard output, which is for results alone.
@@ -168,16 +168,19 @@ class RayEngine:
 
     def call(self, work: Callable[[Unit], Result], unit: Unit) -> Result:
         """See `Engine`: the nodes take turns; raises RunError where every node that waited was lost."""
+        tried: set[str] = set()
         for _ in range(RETRIES + 1):
-            sender = self._choose_sender()
+            node, sender = self._choose_sender(tried)
             try:
                 result: Result = ray.get(sender.send.remote(work, unit))
                 return result
             except RayTaskError as error:
                 raise error.cause from None
-            except RayActorError:
-                with self._lock, suppress(ValueError):  # another thread has seen it too
-                    self._senders.remove(sender)
+            except (RayActorError, ActorUnschedulableError):
+                tried.add(node)
+                with self._lock:
+                    if self._senders.get(node) is sender:  # else another thread has seen it too
+                        del self._senders[node]
         raise RunError(f"call: the node that waited for it was lost {RETRIES + 1} times\n  to do: see `ray status`")
 
     def close(self) -> None:
@@ -185,12 +188,16 @@ class RayEngine:
         ray.shutdown()
         self._silence.close()
 
-    def _choose_sender(self) -> Any:
+    def _choose_sender(self, tried: set[str]) -> tuple[str, Any]:
+        """The living node that has waited longest for a turn, and its sender; one that failed only if all have."""
+        living = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         with self._lock:
-            if not self._senders:
-                self._senders.extend(start_sender(node["NodeID"]) for node in ray.nodes() if node["Alive"])
-            self._senders.rotate()
-            return self._senders[0]
+            for node in living - self._senders.keys():
+                self._senders[node] = start_sender(node)
+            order = [node for node in self._senders if node in living]
+            chosen = next((node for node in order if node not in tried), order[0])
+            self._senders[chosen] = self._senders.pop(chosen)  # to the end
+            return chosen, self._senders[chosen]
 
     def _look_around(self, numbers: Iterable[int]) -> tuple[int, str]:
         """Steps of these unfinished units and what they are; says what workers said and when nodes come or go."""
