@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -199,8 +200,9 @@ def load_embedded_gemma() -> Path:
 
 
 def _dequantize(folder: Path, gguf_file: str) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf_file, dtype=torch.float32)
+    with parse_gguf_once():
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
+        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf_file, dtype=torch.float32)
     # transformers marks it as quantized and refuses to save it, though its weights are plain by now.
     model.is_quantized = False
     model.hf_quantizer = None
@@ -208,6 +210,31 @@ def _dequantize(folder: Path, gguf_file: str) -> None:
         del model.config.quantization_config
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def parse_gguf_once() -> Iterator[None]:
+    """transformers parses a GGUF file for the tokenizer, the config and the weights, half a minute each for a
+    vocabulary of 262,144 words: here it is parsed once, and its bytes are a plain array, whose slices are cheap.
+    """
+    import gguf
+    import numpy as np
+
+    class PlainReader(gguf.GGUFReader):  # type: ignore[misc]
+        @property
+        def data(self) -> Any:
+            return self._plain
+
+        @data.setter
+        def data(self, mapped: Any) -> None:
+            self._plain = np.asarray(mapped)
+
+    original = gguf.GGUFReader
+    gguf.GGUFReader = cache(PlainReader)
+    try:
+        yield
+    finally:
+        gguf.GGUFReader = original
 
 
 def cache_folder() -> Path:
