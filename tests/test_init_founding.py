@@ -76,6 +76,14 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
     expect_notice(made.notices, "1 row of evaluation left out: their question is a training question", "with.csv:15")
 
 
+def test_passages_that_say_nothing_was_found_are_none(tmp_path: Path) -> None:
+    rows = list_rows()
+    others = [{**rows[-1], "question": f"{word} 질문?", "passage": word} for word in ("정보 없음", "N/A", "-")]
+    made = start(tmp_path / "mine", with_csv=write_founding(tmp_path, [*rows, *others])[0])
+    assert (made.passages, made.questions["absent"]) == (5, 4)
+    expect_notice(made.notices, "4 rows whose passage says that nothing was found", "'정보 없음', 'N/A'")
+
+
 def test_files_that_differ_are_compared(tmp_path: Path) -> None:
     rows = list_rows()
     with_csv, _ = write_founding(tmp_path, rows[1:])

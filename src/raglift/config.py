@@ -35,34 +35,41 @@ ALL_ARMS = tuple(
 
 
 class Section(BaseModel):
-    """A part of the config: unknown keys are errors, values do not change after reading."""
+    """A part of the config: unknown keys are errors, values do not change after reading.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    The text below a field is its row in docs/settings.md.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class PromptConfig(Section):
-    """How a prompt is put together; the defaults are the founding experiment's.
-
-    `custom` is Jinja2 text; `file`, a file beside experiment.yaml that holds it, is read into it.
-    """
+    """How a prompt is put together; the defaults are the founding experiment's."""
 
     template: Literal["founding", "chat", "custom"] = "founding"
+    """The founding form, the model's chat template or the text in `custom`."""
     custom: str | None = None
+    """Jinja2 text; `prompt.file`, a file beside `experiment.yaml` that holds it, is read into it."""
     with_passage: str = "(제공된 정보) {passage} (사용자 질문) {question}"
     without_passage: str = "{question}"
     answer_mark: str = "\n### 답변:"
+    """What stands between question and answer in the founding form."""
     not_found: str = "알맞은 정보를 찾을 수 없음"
+    """Stands where the passage would, when nothing was found."""
     passage_separator: str = "\n"
+    """Between passages, where a prompt has several."""
 
 
 class LoraConfig(Section):
-    """The adapter, with the founding experiment's settings."""
+    """The adapter (LoRA), with the founding experiment's settings."""
 
     rank: int = Field(64, ge=1)
     alpha: float = Field(16, gt=0)
     dropout: float = Field(0.05, ge=0, lt=1)
     init: Literal["gaussian", "default"] = "gaussian"
+    """How the adapter begins: PEFT's `gaussian`, or its default."""
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """The model's layers that get an adapter."""
 
 
 class TrainConfig(Section):
@@ -73,42 +80,55 @@ class TrainConfig(Section):
     warmup_steps: int = Field(0, ge=0)
     batch_size: int = Field(2, ge=1)
     accumulation: int = Field(1, ge=1)
+    """Batches to a step of the optimizer."""
     epochs: int = Field(20, ge=1)
     weight_decay: float = Field(0.0, ge=0)
     max_gradient_norm: float = Field(1.0, gt=0)
     log_every: int = Field(5, ge=1)
+    """Steps between two losses in the training log."""
     context: Literal["oracle", "retrieved", "mix"] = "oracle"
+    """What `rag-sft` is trained with: the right passage, what the search finds, or RAFT's mix of both."""
     mix_oracle_share: float = Field(0.8, ge=0, le=1)
+    """Of the mix: rows that hold the right passage among the wrong ones."""
     mix_distractors: int = Field(4, ge=0)
+    """Of the mix: wrong passages in each row."""
 
 
 class AnswerConfig(Section):
     """Decoding, the same in every arm."""
 
     samples: int = Field(4, ge=1)
+    """Answers to each question."""
     temperature: float = Field(0.6, ge=0)
+    """0 always takes the likeliest token."""
     top_k: int = Field(50, ge=1)
     max_new_tokens: int = Field(64, ge=1)
-    # Where an answer ends besides its end token. An untuned model never writes that token and runs on; `line` ends
-    # every arm's answers at their first line break, `auto` does so where no training answer has one.
     stop: Literal["auto", "line", "token"] = "auto"
+    """Where an answer ends besides its end token, which an untuned model never writes: `line` ends every arm's
+    answers at their first line break, `auto` does so where no training answer has one.
+    """
     questions_per_batch: int = Field(32, ge=1)
     distractors: int = Field(4, ge=1)
+    """Wrong passages beside the right one in the context `distractor`."""
 
 
 class RetrievalConfig(Section):
     """The search that the `retrieved` context uses."""
 
     embedder: str = "e5-small"
-    # Where the index lies: an address such as s3://bucket/path, or null for the run folder.
+    """`e5-small` (it comes with the package), or a sentence-transformers id or path."""
     index: str | None = Field(None, pattern=r"^[a-z][a-z0-9+]*://\S+$")
-    # `hybrid` adds named passages to the cosine; the other two are LanceDB's own fusions of vectors and BM25.
+    """Where the index lies: an address such as `s3://bucket/path`, or none for the run folder."""
     search: Literal["dense", "lexical", "hybrid", "hybrid-rrf", "hybrid-linear"] = "hybrid"
+    """`hybrid` adds named passages to the cosine; the last two are LanceDB's own fusions of vectors and BM25."""
     k: int = Field(1, ge=1)
-    # Below this score nothing is found: a number, null (never), or `auto`, chosen on the training questions.
+    """Passages in a prompt."""
     threshold: Literal["auto"] | float | None = "auto"
+    """Below this score nothing is found: a number, null (never), or `auto`, chosen on the training questions."""
     weight: float = Field(0.2, ge=0, le=1)
+    """A tenth of it is what `hybrid` adds to the cosine of a passage that the question names in full."""
     tuned: bool = True
+    """Use what `raglift tune-retriever` kept."""
 
 
 class CompareConfig(Section):
@@ -118,22 +138,31 @@ class CompareConfig(Section):
     b: str = "rag-sft.oracle"
     split: Literal["seen", "unseen", "absent", "all"] = "seen"
     margin: float = Field(5.0, gt=0, lt=100)
+    """Points of lift within which two arms count as equivalent."""
 
 
 class ServerConfig(Section):
     """How a model on an OpenAI-compatible server is called; limits and prices hold for a run folder as a whole."""
 
     api_key_env: str = Field("OPENAI_API_KEY", pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")
+    """The environment variable that holds the key, `''` for none."""
     timeout: float = Field(60.0, gt=0)
+    """Seconds for a whole reply."""
     concurrency: int = Field(4, ge=1, le=64)
+    """Calls at a time, to each server."""
     attempts: int = Field(4, ge=1)
+    """Calls for one reply."""
     first_wait: float = Field(1.0, ge=0)
+    """Seconds before the second attempt; each further wait is twice as long."""
     max_calls: int = Field(10_000, ge=1)
+    """Limit for the run folder, as the other two `max_…`."""
     max_tokens: int | None = Field(None, ge=1)
-    # Prices of a million tokens, in whatever currency max_cost is in.
     input_price: float = Field(0.0, ge=0)
+    """Of a million tokens, in whatever currency `max_cost` is in."""
     output_price: float = Field(0.0, ge=0)
+    """Of a million tokens."""
     max_cost: float | None = Field(None, gt=0)
+    """Needs prices."""
 
     @model_validator(mode="after")
     def _require_prices(self) -> Self:
@@ -146,21 +175,27 @@ class JudgeConfig(ServerConfig):
     """A language model that grades, on any OpenAI-compatible server."""
 
     url: str = Field("", pattern=r"^(https?://\S+)?$")
+    """The server's address up to `/v1`."""
     model: str = ""
+    """The name that the server lists."""
     votes: int = Field(3, ge=1)
+    """Replies for each different answer; a verdict needs more than half of them."""
     reply_format: Literal["json_schema", "json_object", "text"] = "json_schema"
     reply_tokens: int = Field(300, ge=16)
+    """Longest reply."""
 
 
 class RemoteConfig(ServerConfig):
-    """How `model: openai:NAME@URL` is asked; `concurrency` is for each server."""
+    """How `model: openai:NAME@URL` is asked."""
 
     api: Literal["chat", "completions"] = "chat"
+    """The prompt as the user's message, or continued as it stands."""
     seeds: bool = True
-    # Set it anew when the server's model under this name has changed: its answers are then made again.
+    """A seed with each request."""
     revision: str = ""
-    # More fields of the request, for servers that take them: {top_k: 50}. They are written down: no keys here.
+    """Set it anew when the server's model under this name has changed: its answers are then made again."""
     extra: dict[str, Any] = {}
+    """More fields of the request, for servers that take them: `{top_k: 50}`. They are written down: no keys here."""
 
 
 class ReportConfig(Section):
@@ -185,14 +220,22 @@ class Config(Section):
     """All settings of an experiment."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9가-힣][A-Za-z0-9가-힣._-]*$")
+    """The folder's name, unless it is set."""
     model: Annotated[str, BeforeValidator(_join_names)] = "gemma3-270m"
+    """`gemma3-270m` (it comes with the package), a Hugging Face id, a folder, or `openai:NAME@URL`."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """`auto`: bfloat16 where the processor multiplies it in hardware."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    trust_remote_code: Literal[False] = False  # no code that comes with a model is ever run
+    trust_remote_code: Literal[False] = False
+    """No code that comes with a model is ever run."""
     arms: Annotated[tuple[str, ...], BeforeValidator(_split_names)] = DEFAULT_ARMS
+    """`tuning.context`, several with commas between, or `all`."""
     seed: int = Field(0, ge=0)
+    """The first training seed; an answer's noise is drawn from its seed, question and number."""
     seeds: int = Field(1, ge=1)
+    """Trainings of each tuning, each with its own seed."""
     grader: Literal["rubric", "judge", "human"] = "rubric"
+    """Whose verdicts the headline is made from."""
     prompt: PromptConfig = PromptConfig()
     lora: LoraConfig = LoraConfig()
     train: TrainConfig = TrainConfig()

@@ -1,21 +1,40 @@
-"""docs/cli.md from the commands themselves: `python -m raglift.documentation`, with --check to compare only."""
+"""docs/cli.md and docs/settings.md from the code itself: `python -m raglift.documentation`.
+
+With --check it compares only.
+"""
 
 from __future__ import annotations
 
+import inspect
+import json
 import sys
 from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 from raglift.cli import app
+from raglift.config import Config, Section
 
-TARGET = Path("docs/cli.md")
 INTRODUCTION = """# The command line
 
 Made from `--help` by `make docs`; `make check` fails when it is stale.
 Exit status: 0 done, 1 the run failed, 2 the input is wrong, 130 interrupted (the same command goes on).
 """
+
+SETTINGS = """# Settings
+
+What `experiment.yaml` and `--set section.key=value` can hold. Made from the code by `make docs`; `make check` fails
+when it is stale. A setting that is not in the file has its default, the founding experiment's where it had one; a key
+that is not here is an error. `raglift init` writes the few that differ from one experiment to the next.
+"""
+BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+KINDS = {
+    str: "text", int: "whole number", float: "number", bool: "`true`, `false`", tuple: "list", dict: "mapping",
+}  # fmt: skip
 
 
 def list_commands() -> list[str]:
@@ -37,14 +56,78 @@ def render_page() -> str:
     return "\n".join(parts)
 
 
+def render_settings() -> str:
+    """The Markdown of docs/settings.md: a table for the top level and one for each section."""
+    fields = Config.model_fields
+    sections = {name: kind for name, field in fields.items() if (kind := read_section(field)) is not None}
+    parts = [SETTINGS, render_table({name: field for name, field in fields.items() if name not in sections}, "")]
+    for name, section in sections.items():
+        parts.append(f"## {name}\n\n{inspect.getdoc(section)}\n")
+        parts.append(render_table(section.model_fields, f"{name}."))
+    return "\n".join(parts)
+
+
+def read_section(field: FieldInfo) -> type[Section] | None:
+    """The section that a field of the config is; None for a single setting."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
+
+
+def render_table(fields: dict[str, FieldInfo], prefix: str) -> str:
+    """A row for each setting."""
+    rows = ["| setting | default | takes | |", "|---|---|---|---|"]
+    for name, field in fields.items():
+        default = "" if field.is_required() else describe_default(field.default)
+        meaning = " ".join((field.description or "").split())
+        rows.append(f"| `{prefix}{name}` | {default} | {describe_type(field)} | {meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+def describe_default(value: Any) -> str:
+    """A default as it would stand in the file."""
+    if isinstance(value, tuple):
+        return f"`{', '.join(value)}`"
+    is_plain = isinstance(value, str) and value.isprintable() and value
+    return f"`{value if is_plain else json.dumps(value, ensure_ascii=False)}`"
+
+
+def describe_type(field: FieldInfo) -> str:
+    """What a setting takes, with its bounds."""
+    kinds = list_kinds(field.annotation)
+    names = " or ".join(describe_annotation(kind) for kind in kinds if kind is not type(None))
+    bounds = [
+        f"{sign} {getattr(bound, limit):g}"
+        for bound in field.metadata
+        for limit, sign in BOUNDS.items()
+        if hasattr(bound, limit)
+    ]
+    return f"{names} {', '.join(bounds)}".strip() + (", or `null`" if type(None) in kinds else "")
+
+
+def list_kinds(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union, or the annotation alone."""
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+
+
+def describe_annotation(kind: Any) -> str:
+    """`text`, `whole number`, or the values themselves."""
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{json.dumps(value).strip(chr(34))}`" for value in get_args(kind))
+    return KINDS[get_origin(kind) or kind]
+
+
 def main() -> None:
-    """Write the page, or with --check say whether it is fresh (exit status 1 when not)."""
-    page = render_page()
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(page, encoding="utf-8")
-        print(f"written: {TARGET}")
-    elif not TARGET.exists() or TARGET.read_text(encoding="utf-8") != page:
-        sys.exit(f"{TARGET} is stale: run make docs")
+    """Write the pages, or with --check say whether they are fresh (exit status 1 when not)."""
+    for target, render in PAGES.items():
+        page = render()
+        if "--check" not in sys.argv[1:]:
+            target.write_text(page, encoding="utf-8")
+            print(f"written: {target}")
+        elif not target.exists() or target.read_text(encoding="utf-8") != page:
+            sys.exit(f"{target} is stale: run make docs")
+
+
+PAGES = {Path("docs/cli.md"): render_page, Path("docs/settings.md"): render_settings}
 
 
 if __name__ == "__main__":

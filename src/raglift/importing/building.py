@@ -19,7 +19,14 @@ from raglift.progress import show_progress
 from raglift.records import Example, Passage, Question, Rubric, Split
 from raglift.runfolder import hash_content
 
-NOT_FOUND = (PromptConfig().not_found, "No matching information was found")
+# What searches put where a passage would be; compared as questions are, without case, spacing and punctuation.
+NOT_FOUND = (
+    PromptConfig().not_found, "No matching information was found",
+    "정보 없음", "관련 정보 없음", "해당 없음", "해당 정보 없음", "검색 결과 없음", "문서 없음", "없음",
+    "정보를 찾을 수 없음", "관련 정보를 찾을 수 없음", "N/A", "None", "null", "NaN", "not found", "no context",
+    "no information", "no information found", "no relevant information", "no relevant information found",
+    "no results", "no results found", "nothing found",
+)  # fmt: skip
 SHOWN = 3  # places that a notice names
 
 _END_MARK = re.compile(r"(?:<\|?[^<>|\s]{1,30}\|?>|\([^()\n]{1,20}\))$")
@@ -54,7 +61,7 @@ def build_experiment(material: Material, eval_share: float = 0.3, limit: int | N
     Raises InputError when no training row or no evaluation question is left.
     """
     note = material.notices.append
-    rows = [replace(row, passage="" if is_notice(row.passage) else row.passage) for row in material.rows]
+    rows = clear_notices(material.rows, note)
     rows = drop_rows(rows, lambda row: not row.question or not row.answer, "without question or answer left out", note)
     rows, taken_off = strip_end_marks(rows)
     material.notices += taken_off
@@ -84,9 +91,14 @@ def build_experiment(material: Material, eval_share: float = 0.3, limit: int | N
     return BuiltExperiment(tuple(material.sources), passages, examples, questions, tuple(material.notices))
 
 
-def is_notice(passage: str) -> bool:
-    """Whether a retrieved text says that nothing was found."""
-    return normalize_question(passage) in {normalize_question(notice) for notice in NOT_FOUND}
+def clear_notices(rows: Sequence[ImportedRow], note: Callable[[str], None]) -> list[ImportedRow]:
+    """The rows without the passages that only say that nothing was found, or hold neither letter nor digit."""
+    notices = {"", *(normalize_question(notice) for notice in NOT_FOUND)}
+    found = Counter(row.passage for row in rows if row.passage and normalize_question(row.passage) in notices)
+    if found:
+        texts = ", ".join(repr(text) for text in list(found)[:SHOWN])
+        note(f"{count_rows(found.total())} whose passage says that nothing was found ({texts}): they have none")
+    return [replace(row, passage="") if row.passage in found else row for row in rows]
 
 
 def assign_parts(rows: Sequence[ImportedRow], eval_share: float, note: Callable[[str], None]) -> list[ImportedRow]:

@@ -94,7 +94,7 @@ def write_settings(sources: Sequence[str], texts: Sequence[str], splits: Mapping
         settings["prompt"] = ENGLISH_PROMPT
     head = (
         f"# Made by `raglift init` from {', '.join(sources)}.\n"
-        "# Every setting that is not here has the founding experiment's value; docs/your-data.md names them.\n"
+        "# Every setting that is not here has the founding experiment's value; docs/settings.md names them.\n"
     )
     return head + yaml.dump(settings, Dumper=_SettingsDumper, allow_unicode=True, sort_keys=False)
 
