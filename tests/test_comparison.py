@@ -6,16 +6,20 @@ import dataclasses
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from raglift.comparison import check_same_texts, compare_run
 from raglift.comparison_files import compare_table
+from raglift.config import Config
 from raglift.errors import InputError
 from raglift.grading.grades import read_grades
 from raglift.grading.review_items import read_reviewable
+from raglift.records import Answer, Counterfactual, Experiment, Grade, Passage, Question, Retrieved, Rubric
 from raglift.report import print_summary
+from raglift.retrieval.ranking import Ranking
 from raglift.statistics.multiplicity import adjust_holm
 from report_fixture import make_experiment, write_run
 
@@ -83,6 +87,83 @@ def test_the_summary_names_questions_left_out_and_no_test_where_there_is_none(tm
     assert "scored answer to it: 1 question." in summarize(file) and "(blank one)" in summarize(file)
     file.write_text(HEADER + "x,0,0,4,4\n")
     assert "(none)" not in summarize(file) and "too few questions" in summarize(file)
+
+
+CORRECT = {  # of two answers: to q1 (found), q2 (its duplicate found), q3 (not found), a1 and a2 (absent)
+    "rag-sft.none": (2, 2, 0, 2, 0),
+    "rag-sft.oracle": (2, 2, 2, 1, 1),
+    "rag-sft.retrieved": (2, 1, 0, 2, 0),
+    "rag-sft.distractor": (2, 1, 1, 0, 0),
+    "rag-sft.irrelevant": (0, 2, 0, 0, 0),
+    "rag-sft.counterfactual": (2, 1, 0, 0, 0),
+}
+FOLLOWS = ("passage", "memory", "passage", "other", "passage", "")  # the two beside each altered passage
+
+
+def make_trials(arms: tuple[str, ...] = tuple(CORRECT)) -> dict[str, Any]:
+    """A comparison whose every share can be worked out by hand."""
+    rubric = Rubric((("x",),))
+    texts = {"p1": "one", "p2": "two", "p2b": "two ", "p3": "three"}
+    questions = [
+        Question(f"q{n}", f"question {n}", f"p{n}", "seen", "", rubric, Counterfactual("altered", rubric))
+        for n in (1, 2, 3)
+    ] + [Question(f"a{n}", f"nothing {n}", None, "absent", "", rubric) for n in (1, 2)]
+    passages = tuple(Passage(name, text) for name, text in texts.items())
+    experiment = Experiment("trials", "", passages, (), tuple(questions))
+    found = {"q1": ("p1", "p2"), "q2": ("p2b", "p1"), "q3": ("p1", "p2"), "a1": (), "a2": ("p3",)}
+    rows = {q.question: tuple(Retrieved(name, 0.9) for name in found[q.id]) for q in questions}
+    answers, grades = [], {}
+    for arm in arms:
+        for place, question in enumerate(questions if not arm.endswith("counterfactual") else questions[:3]):
+            for sample in range(2):
+                key = f"{arm} {question.id} {sample}"
+                answers.append(Answer(key, arm, 0, question.id, sample, "", "", (), 1, False, "b"))
+                follows = FOLLOWS[2 * place + sample] if arm.endswith("counterfactual") else ""
+                verdict = "correct" if sample < CORRECT[arm][place] else "incorrect"
+                grades[key] = Grade(key, question.id, verdict, "", "rubric", follows=follows)
+    compare = {"a": "rag-sft.none", "b": "rag-sft.oracle", "split": "seen"}
+    config = Config.model_validate({"name": "trials", "arms": arms, "answer": {"samples": 2}, "compare": compare})
+    return compare_run(experiment, config, answers, grades, Ranking("", 0.5, rows))
+
+
+def test_every_share_of_the_trials_is_the_one_worked_out_by_hand() -> None:
+    found = make_trials()
+    retrieval, behaviour = found["retrieval"], found["behaviour"]
+    assert [retrieval[name]["value"] for name in ("hit_at_1", "mrr", "rejected")] == pytest.approx(
+        [200 / 3, 200 / 3, 50]
+    )
+    loss = retrieval["loss"]["rag-sft"]
+    assert {part: (cell["lift"], cell["questions"]) for part, cell in loss.items()} == {
+        "all": (-50.0, 3), "hit": (-25.0, 2), "miss": (-100.0, 1)
+    }  # fmt: skip
+    lifts = {row["kind"]: row["lift"] for row in found["contrasts"]}
+    assert lifts["distractor"] == pytest.approx(-100 / 3) and lifts["retrieval"] == -50.0
+    assert behaviour["counterfactual"] == {
+        "rag-sft.counterfactual": {"follows_passage": 60.0, "follows_memory": 20.0, "other": 20.0, "answers": 5}
+    }
+    assert behaviour["absent"]["rag-sft.retrieved"] == {"declines": 50.0, "invents": 50.0}
+    assert behaviour["irrelevant"] == {"rag-sft.irrelevant": {"misled": 50.0, "questions": 2}}
+
+
+def test_no_share_of_the_trials_is_folded_into_accuracy() -> None:
+    found, plain = make_trials(), make_trials(("rag-sft.none", "rag-sft.oracle"))
+    assert "rag-sft.counterfactual" not in found["arms"]
+    assert all("rag-sft.counterfactual" not in row["arms"] for row in found["table"])
+    for name in ("a", "b", "lift", "by_split"):
+        assert found[name] == plain[name]
+    assert {split: found["arms"]["rag-sft.oracle"][split]["accuracy"] for split in ("seen", "absent")} == {
+        "seen": 100.0, "absent": 50.0
+    }  # fmt: skip
+
+
+def test_the_summary_shows_the_trials() -> None:
+    console = Console(width=80)
+    with console.capture() as capture:
+        print_summary(make_trials(), "en", console=console)
+    shown = capture.get()
+    for expected in ("Right passage first 66.7%", "−50.0", "−25.0", "−100.0", "follows the passage", "60.0%", "misled"):
+        assert expected in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
 
 
 def summarize(file: Path) -> str:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from huggingface_hub import constants
 
+from raglift.config import Config
 from raglift.errors import InputError
-from raglift.offline import is_here, require_local
+from raglift.models.loading import load_prompts
+from raglift.offline import HUBS, check_hub, is_here, require_local
+from raglift.retrieval.embedders import load_embedder
 
 ATTEMPTS = """
 import socket, threading
@@ -73,3 +81,52 @@ def test_servers_elsewhere_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     require_local("http://127.0.0.1:8000/v1", "judge.url")
     with pytest.raises(InputError, match="another machine"):
         require_local("http://192.0.2.1:8000/v1", "judge.url")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HTTPServer]:
+    """A hub that has nothing, in place of the real one; `asked` holds the paths that it was asked for."""
+    server = HTTPServer(("127.0.0.1", 0), EmptyHub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name in HUBS:
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    EmptyHub.asked.clear()
+    check_hub.cache_clear()
+    yield server
+    check_hub.cache_clear()
+    server.shutdown()
+    server.server_close()
+
+
+class EmptyHub(BaseHTTPRequestHandler):
+    asked: ClassVar[list[str]] = []
+
+    def do_HEAD(self) -> None:
+        self.asked.append(self.path)
+        self.send_error(404)
+
+    def log_message(self, *details: object) -> None:
+        pass
+
+
+def test_any_answer_of_a_hub_counts_and_one_is_enough(hub: HTTPServer) -> None:
+    check_hub()
+    check_hub()
+    assert EmptyHub.asked == ["/"] and not constants.HF_HUB_OFFLINE
+
+
+def test_hub_without_an_answer_is_asked_once(
+    hub: HTTPServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.shutdown()
+    hub.server_close()
+    pauses: list[float] = []
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", pauses.append)
+    for load in (load_embedder, lambda name: load_prompts(Config(name="x", model=name))):
+        with pytest.raises(InputError, match="nobody/nothing-1b"):
+            load("nobody/nothing-1b")
+    assert pauses == []  # the library's own retries
+    assert capsys.readouterr().err.count("no answer from http://127.0.0.1") == 1
+    assert os.environ["HF_HUB_OFFLINE"] == "1"

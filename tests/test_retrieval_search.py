@@ -16,18 +16,19 @@ from raglift.retrieval.index import Index, build_index
 from raglift.retrieval.search import IndexRetriever
 from retrieval_fixture import PASSAGES, LetterEmbedder, make_question
 
-PARTICLES = [
-    ("PR-AUC는 언제 써?", "pr-auc"),
-    ("ROC-AUC에서는 뭐가 x축이야?", "roc-auc"),
-    ("F1이랑 정확도는 뭐가 달라?", "f1"),
-    ("IoU가 1이면 무슨 뜻이야?", "iou"),
-    ("t-SNE로는 뭘 할 수 있어?", "t-sne"),
-    ("재현율이 뭐야?", "recall"),
-    ("정밀도를 설명해 줘", "precision"),
-    ("교차검증은 어떻게 해?", "cross-validation"),
-    ("Z-Score로 바꾸려면?", "z-score"),
-    ("디비스캔에서 군집은 어떻게 생겨?", "dbscan"),
+PARTICLES = [  # term, particle, rest of the question, passage
+    ("PR-AUC", "는", " 언제 써?", "pr-auc"),
+    ("ROC-AUC", "에서는", " 뭐가 x축이야?", "roc-auc"),
+    ("F1", "이랑", " 정확도는 뭐가 달라?", "f1"),
+    ("IoU", "가", " 1이면 무슨 뜻이야?", "iou"),
+    ("t-SNE", "로는", " 뭘 할 수 있어?", "t-sne"),
+    ("재현율", "이", " 뭐야?", "recall"),
+    ("정밀도", "를", " 설명해 줘", "precision"),
+    ("교차검증", "은", " 어떻게 해?", "cross-validation"),
+    ("Z-Score", "까지", " 구하려면?", "z-score"),
+    ("디비스캔", "에서", " 군집은 어떻게 생겨?", "dbscan"),
 ]
+OTHERS = ("의", "하고", "만", "도", "보다", "부터", "처럼", "밖에", "마다", "조차")  # that any of the terms may carry
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +46,23 @@ def find_first(index: Index, question: str, search: str) -> str:
 
 
 @pytest.mark.parametrize("search", ["lexical", "hybrid"])
-@pytest.mark.parametrize(("question", "right"), PARTICLES)
-def test_terms_with_particles_are_found(e5: Index, question: str, right: str, search: str) -> None:
-    assert find_first(e5, question, search) == right
+@pytest.mark.parametrize(("term", "particle", "rest", "right"), PARTICLES)
+def test_terms_with_particles_are_found(
+    e5: Index, term: str, particle: str, rest: str, right: str, search: str
+) -> None:
+    assert find_first(e5, term + particle + rest, search) == right
+
+
+def test_every_term_is_found_behind_any_particle(letters: Index) -> None:
+    retriever = IndexRetriever(letters, RetrievalConfig(search="lexical"))
+    asked = [(f"{term}{particle} 뭐야?", right) for term, *_, right in PARTICLES for particle in OTHERS]
+    found = retriever.search([question for question, _ in asked], 1)
+    lost = [
+        question
+        for (question, right), rows in zip(asked, found, strict=True)
+        if [r.passage_id for r in rows] != [right]
+    ]
+    assert lost == []
 
 
 @pytest.mark.parametrize("search", ["dense", "lexical", "hybrid", "hybrid-rrf", "hybrid-linear"])

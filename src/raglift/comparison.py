@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 
 from raglift.config import Config
 from raglift.errors import InputError
-from raglift.records import SPLITS, Answer, Experiment, Grade, Question, Retrieved
+from raglift.records import SPLITS, Answer, Experiment, Grade, Retrieved
+from raglift.retrieval.index import find_duplicates
 from raglift.retrieval.ranking import Ranking
 from raglift.statistics.comparison import Comparison, compare_paired
 from raglift.statistics.counts import read_counts
@@ -28,10 +29,13 @@ CONTRASTS = (  # what each pair of arms tells, beside the headline
     ("tuning", "base.oracle", "sft.oracle"),
     ("tuning", "base.oracle", "rag-sft.oracle"),
     ("tuning", "sft.oracle", "rag-sft.oracle"),
+    ("retrieval", "base.oracle", "base.retrieved"),
     ("retrieval", "sft.oracle", "sft.retrieved"),
     ("retrieval", "rag-sft.oracle", "rag-sft.retrieved"),
-    ("distractor", "rag-sft.oracle", "rag-sft.distractor"),
+    ("distractor", "base.oracle", "base.distractor"),
     ("distractor", "sft.oracle", "sft.distractor"),
+    ("distractor", "rag-sft.oracle", "rag-sft.distractor"),
+    ("misleading", "base.none", "base.irrelevant"),
     ("misleading", "sft.none", "sft.irrelevant"),
     ("misleading", "rag-sft.none", "rag-sft.irrelevant"),
 )
@@ -258,12 +262,17 @@ def describe_retrieval(
     config: Config,
     ranking: Ranking | None,
 ) -> dict[str, Any] | None:
-    """Hit rates, and what wrong passages cost: oracle minus retrieved, all, on hits and on misses."""
+    """Hit rates, and what wrong passages cost: oracle minus retrieved, all, on hits and on misses.
+
+    A passage with the right one's very text counts as right.
+    """
     if ranking is None:
         return None
     k = config.retrieval.k
     answerable = [q for q in experiment.questions if q.passage_id is not None]
-    places = {q.id: find_place(q, ranking.rows[q.question]) for q in answerable}
+    same = {name: set(group) for group in find_duplicates(experiment.passages) for name in group}
+    right = {q.id: same.get(str(q.passage_id), {q.passage_id}) for q in answerable}
+    places = {q.id: find_place(right[q.id], ranking.rows[q.question]) for q in answerable}
     reciprocal = [1 / place if place else 0.0 for place in places.values()]
     absent = [q for q in experiment.questions if q.split == "absent"]
     described: dict[str, Any] = {
@@ -274,8 +283,8 @@ def describe_retrieval(
     rejected = sum(not ranking.find(question.question, k) for question in absent)
     described["rejected"] = describe_share(estimate_share(rejected, len(absent)))
     handed = {q.id: {row.passage_id for row in ranking.find(q.question, k)} for q in answerable}
-    hits = [q.id for q in answerable if q.passage_id in handed[q.id]]
-    misses = [q.id for q in answerable if q.passage_id not in handed[q.id]]
+    hits = [q.id for q in answerable if right[q.id] & handed[q.id]]
+    misses = [q.id for q in answerable if not right[q.id] & handed[q.id]]
     described["loss"] = {
         tuning: {
             name: compare_arms(tallies, f"{tuning}.oracle", f"{tuning}.retrieved", ids, config)
@@ -288,9 +297,9 @@ def describe_retrieval(
     return described
 
 
-def find_place(question: Question, ranked: Sequence[Retrieved]) -> int:
-    """1-based rank of the right passage; 0 when it is not there."""
-    return next((i for i, row in enumerate(ranked, start=1) if row.passage_id == question.passage_id), 0)
+def find_place(right: Collection[str | None], ranked: Sequence[Retrieved]) -> int:
+    """1-based rank of the first right passage; 0 when none is there."""
+    return next((i for i, row in enumerate(ranked, start=1) if row.passage_id in right), 0)
 
 
 def describe_mean(values: Sequence[float]) -> dict[str, Any]:
@@ -329,19 +338,20 @@ def describe_behaviour(
     for tuning in ("base", "sft", "rag-sft"):
         without, wrong = f"{tuning}.none", f"{tuning}.irrelevant"
         if without in tallies and wrong in tallies:
-            behaviour["irrelevant"][wrong] = {"misled": share_misled(tallies[without], tallies[wrong], experiment)}
+            behaviour["irrelevant"][wrong] = measure_misled(tallies[without], tallies[wrong], experiment)
     return behaviour
 
 
-def share_misled(without: Tally, wrong: Tally, experiment: Experiment) -> float | None:
-    """Of the questions mostly right without a passage, the percent that are mostly wrong beside a wrong one."""
+def measure_misled(without: Tally, wrong: Tally, experiment: Experiment) -> dict[str, Any]:
+    """Of the `questions` mostly right without a passage, the percent that are mostly wrong beside a wrong one."""
     ids = list_ids(experiment, "all")
     shares = []
     for tally in (without, wrong):
         correct, scored = (table.sum(axis=0) for table in tally.count(ids))
         shares.append(np.divide(correct, scored, out=np.full(len(ids), np.nan), where=scored > 0))
     known = shares[0] > 0.5
-    return 100 * float(np.mean(shares[1][known] < 0.5)) if known.any() else None
+    misled = 100 * float(np.mean(shares[1][known] < 0.5)) if known.any() else None
+    return {"misled": misled, "questions": int(known.sum())}
 
 
 def list_table(tallies: Mapping[str, Tally], experiment: Experiment) -> list[dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""`RAGLIFT_OFFLINE=1`: nothing leaves this machine. And without it too, no library tells its makers anything."""
+"""`RAGLIFT_OFFLINE=1`: nothing leaves this machine. And without it too, no library tells its makers anything.
+
+A hub that gives no answer is asked once: then its cache is all there is.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from raglift.errors import InputError, RunError
+from raglift.progress import say
 
 # Usage statistics of the libraries in use, switched off before they are imported.
 QUIET = {
@@ -42,6 +46,27 @@ def prepare_network() -> None:
     if is_offline():
         os.environ.update(HUBS)
         sys.addaudithook(refuse_connection)
+
+
+@cache
+def check_hub() -> None:
+    """Once, before something is loaded by a hub's id: where the hub gives no answer, only its cache is looked at.
+
+    The hub's library would try again for a minute, file by file. Any answer counts, and a slow one has the time
+    that the library itself gives it (HF_HUB_ETAG_TIMEOUT, 10 seconds); proxies and mirrors are those that it uses.
+    """
+    import httpx2
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return
+    try:
+        get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT, follow_redirects=False)
+    except httpx2.TransportError as error:
+        reason = str(error) or type(error).__name__
+        say(f"no answer from {constants.ENDPOINT} ({reason}): only what its cache holds on this machine is used")
+        constants.HF_HUB_OFFLINE = True
+        os.environ.update(HUBS)  # for the processes that begin here
 
 
 def refuse_connection(event: str, details: tuple[Any, ...]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from raglift.datasets import read_jsonl
 from raglift.errors import InputError
 from raglift.importing.rows import PARTS, Table, TableRow
+from raglift.offline import check_hub
 
 DELIMITERS = (",", "\t", ";")
 KOREAN = "cp949"
@@ -104,6 +105,8 @@ def read_dataset(source: str) -> Table:
 
     Raises InputError where the library is missing, or where neither a folder nor the hub has the dataset.
     """
+    if not Path(source).exists():
+        check_hub()  # before the library reads its settings
     try:
         import datasets
     except ImportError:

@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from raglift.config import Config
 from raglift.errors import InputError
+from raglift.offline import check_hub
 from raglift.prompts import PromptWriter
 from raglift.runfolder import hash_content, hash_file
 
@@ -95,6 +96,8 @@ def identify_base(config: Config) -> str:
 @contextmanager
 def explain_failures(name: str) -> Iterator[None]:
     """Whatever transformers raises while it loads becomes one InputError."""
+    if name not in EMBEDDED and not Path(name).exists():
+        check_hub()
     try:
         yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, json.JSONDecodeError) as error:

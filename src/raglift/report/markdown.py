@@ -9,7 +9,6 @@ from raglift.report.founding import FoundingTable, build_founding_tables
 from raglift.report.markdown_table import draw_table
 from raglift.report.markdown_trust import write_trust
 from raglift.report.numbers import (
-    MISSING,
     format_accuracy,
     format_decimal,
     format_interval,
@@ -21,9 +20,9 @@ from raglift.report.numbers import (
 from raglift.report.reasons import say_kind
 from raglift.report.sentences import list_limits, say_basis, say_lift, say_verdict
 from raglift.report.settings import list_run_facts
-from raglift.report.texts import TABLE, Say, say_split, say_verdict_word, speak
+from raglift.report.texts import Say, say_split, say_verdict_word, speak
 from raglift.report.trust import say_doubts
-from raglift.report.views import list_effects, list_hits, list_losses
+from raglift.report.views import list_behaviour, list_effects, list_hits, list_losses, write_estimate
 from raglift.sanitization import escape_markdown, quote_code
 
 SHOWN_REASONS = 5  # for each arm; report.json has all
@@ -112,7 +111,7 @@ def _write_contrasts(content: Content, say: Say) -> list[str]:
 
 def _write_effects(content: Content, say: Say) -> list[str]:
     rows = [
-        [quote_code(row.name), row.part, *(_write_estimate(cell) for cell in row.cells)]
+        [quote_code(row.name), row.part, *(write_estimate(cell) for cell in row.cells)]
         for row in list_effects(content.comparison, say)
     ]
     splits = [say_split(say, split) for split in content.comparison.get("effects") or {}]
@@ -120,17 +119,12 @@ def _write_effects(content: Content, say: Say) -> list[str]:
     return [f"## {say('section.effects')}", draw_table(heads, rows), say("effects.note")] if rows else []
 
 
-def _write_estimate(cell: dict[str, Any]) -> str:
-    return f"{format_points(cell.get('lift'))} {format_interval(cell.get('ci95'))}" if cell else MISSING
-
-
 def _write_retrieval(content: Content, say: Say) -> list[str]:
     if not content.comparison.get("retrieval"):
         return []
     shares = [[say(one.key), one.text, one.interval] for one in list_hits(content.comparison)]
     losses = [
-        [quote_code(row.name), *(_write_estimate(cell) for cell in row.cells)]
-        for row in list_losses(content.comparison)
+        [quote_code(row.name), *(write_estimate(cell) for cell in row.cells)] for row in list_losses(content.comparison)
     ]
     heads = ["", *(say(f"retrieval.{part}") for part in ("all", "hit", "miss"))]
     blocks = [f"## {say('section.retrieval')}", draw_table(["", say("run.value"), say("word.interval")], shares)]
@@ -139,16 +133,10 @@ def _write_retrieval(content: Content, say: Say) -> list[str]:
 
 def _write_behaviour(content: Content, say: Say) -> list[str]:
     blocks = []
-    for kind, arms in (content.comparison.get("behaviour") or {}).items():
-        shares = list(dict.fromkeys(name for row in (arms or {}).values() for name in row or {}))
-        known = [name for name in shares if f"behaviour.{name}" in TABLE]
-        if not known or f"behaviour.{kind}" not in TABLE:
-            continue
-        rows = [
-            [quote_code(arm), *(format_accuracy((row or {}).get(name)) for name in known)] for arm, row in arms.items()
-        ]
-        heads = [say("word.arm"), *(say(f"behaviour.{name}") for name in known)]
-        blocks += [f"### {say(f'behaviour.{kind}')}", draw_table(heads, rows)]
+    for table in list_behaviour(content.comparison):
+        heads = [say("word.arm"), *(say(f"behaviour.{name}") for name in table.shares)]
+        rows = [[quote_code(arm), *cells] for arm, cells in table.rows.items()]
+        blocks += [f"### {say(f'behaviour.{table.kind}')}", draw_table(heads, rows)]
     return [f"## {say('section.behaviour')}", *blocks] if blocks else []
 
 

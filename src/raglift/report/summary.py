@@ -15,6 +15,7 @@ from raglift.report.numbers import MISSING, format_accuracy, format_tally
 from raglift.report.sentences import say_basis, say_excluded, say_lift, say_verdict
 from raglift.report.texts import Say, say_split, speak
 from raglift.report.trust import say_doubts
+from raglift.report.views import list_behaviour, list_hits, list_losses, write_estimate
 from raglift.sanitization import clean_line, clean_values
 
 
@@ -34,7 +35,7 @@ def render_summary(comparison: dict[str, Any], language: str, report: Path | Non
     if tables:
         parts += [_draw_founding(tables[0], say), Text()]
     sides = _draw_arms if comparison.get("arms") else _draw_sides
-    parts += [sides(comparison, say), Text()]
+    parts += [sides(comparison, say), Text(), *_draw_search(comparison, say), *_draw_behaviour(comparison, say)]
     if comparison["a"].get("arm") != comparison["b"].get("arm"):
         parts.append(Text(f"{comparison['a'].get('arm')} → {comparison['b'].get('arm')}", style="dim"))
         parts.append(Text(say_lift(comparison, say)))
@@ -73,6 +74,34 @@ def _draw_arms(comparison: dict[str, Any], say: Say) -> Table:
         row = [Text(_write_accuracy((cells or {}).get(split) or {})) for split in splits]
         table.add_row(Text(arm, style="bold" if marked else ""), *row)
     return table
+
+
+def _draw_search(comparison: dict[str, Any], say: Say) -> list[RenderableType]:
+    hits = [f"{say(one.key)} {one.text}" for one in list_hits(comparison)]
+    parts: list[RenderableType] = [Text(f"{say('section.retrieval')}: " + ", ".join(hits)), Text()] if hits else []
+    if losses := list_losses(comparison):
+        table = Table("", caption=Text(say("retrieval.loss")), caption_justify="left")
+        for part in ("all", "hit", "miss"):
+            table.add_column(say(f"retrieval.{part}"), justify="right")
+        for row in losses:
+            table.add_row(Text(row.name), *(Text(write_estimate(cell)) for cell in row.cells))
+        parts += [table, Text()]
+    return parts
+
+
+def _draw_behaviour(comparison: dict[str, Any], say: Say) -> list[RenderableType]:
+    """What the table of the arms does not show: its column of absent questions is the share that declines."""
+    parts: list[RenderableType] = []
+    for found in list_behaviour(comparison):
+        if found.kind != "absent":
+            table = Table(title=Text(say(f"behaviour.{found.kind}")), title_justify="left")
+            table.add_column(say("word.arm"), no_wrap=True)
+            for name in found.shares:
+                table.add_column(say(f"behaviour.{name}"), justify="right", no_wrap=True)
+            for arm, cells in found.rows.items():
+                table.add_row(Text(arm), *(Text(cell) for cell in cells))
+            parts += [table, Text()]
+    return parts
 
 
 def _draw_sides(comparison: dict[str, Any], say: Say) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raglift.report.numbers import MISSING, format_accuracy, format_interval
+from raglift.report.numbers import MISSING, format_accuracy, format_interval, format_points
 from raglift.report.texts import TABLE, Say
 
 
@@ -26,6 +26,15 @@ class SearchMeasure:
     key: str
     text: str
     interval: str
+
+
+@dataclass(frozen=True)
+class ShareTable:
+    """What the arms did under one kind of trial: the keys of the shares, and each arm's in their order."""
+
+    kind: str
+    shares: list[str]
+    rows: dict[str, list[str]]
 
 
 def list_effects(comparison: dict[str, Any], say: Say) -> list[EstimateRow]:
@@ -55,6 +64,21 @@ def list_hits(comparison: dict[str, Any]) -> Iterator[SearchMeasure]:
         share = retrieval.get(name)
         if isinstance(share, dict) and share.get("value") is not None and f"retrieval.{name}" in TABLE:
             yield write_measure(name, share["value"], share.get("ci95"))
+
+
+def list_behaviour(comparison: dict[str, Any]) -> Iterator[ShareTable]:
+    """Each kind of trial that was made."""
+    for kind, arms in (comparison.get("behaviour") or {}).items():
+        found = dict.fromkeys(name for row in (arms or {}).values() for name in row or {})
+        shares = [name for name in found if f"behaviour.{name}" in TABLE]
+        if shares and f"behaviour.{kind}" in TABLE:
+            rows = {arm: [format_accuracy((row or {}).get(name)) for name in shares] for arm, row in arms.items()}
+            yield ShareTable(kind, shares, rows)
+
+
+def write_estimate(cell: dict[str, Any]) -> str:
+    """`+20.0 [+7.5, +34.2]`, a dash where nothing was measured."""
+    return f"{format_points(cell.get('lift'))} {format_interval(cell.get('ci95'))}" if cell else MISSING
 
 
 def write_measure(name: str, value: float, limits: Sequence[float] | None) -> SearchMeasure:

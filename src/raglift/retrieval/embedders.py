@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raglift.errors import InputError
+from raglift.offline import check_hub
 
 Vectors = NDArray[np.float32]
 
@@ -152,6 +154,8 @@ def load_sentence_transformer(id_or_path: str) -> Any:
             known,
             "pip install sentence-transformers, or set retrieval.embedder to e5-small",
         ) from None
+    if not Path(id_or_path).exists():
+        check_hub()
     try:
         return SentenceTransformer(id_or_path, model_kwargs={"use_safetensors": True})
     except (OSError, ValueError, KeyError, RuntimeError) as error:
