@@ -132,6 +132,13 @@ def test_a_remark_about_a_neighbour_is_no_fault(answer: str, right: bool) -> Non
     assert all(row.fulfilled for row in forbidden) is right
 
 
+def test_what_is_set_aside_is_no_subject() -> None:
+    rubric = Rubric(must=(("Precision",),), must_not=("re: {precision}만고려",))
+    asked = "F1 Score 는 왜 쓰는 거지?"
+    assert not grade_rubric(rubric, "F1 Score 는 Recall 은 고려하지 않고 Precision 만 고려해", asked).is_correct
+    assert grade_rubric(rubric, "F1 Score 와 달리 Recall 은 Precision 만 고려해", asked).is_correct
+
+
 def test_blind_answers() -> None:
     """Answers labelled before the rubrics were read or mended by them; a bar for whoever edits rubrics."""
     file = Path(__file__).parent / "data" / "blind_answers.jsonl"

@@ -18,8 +18,10 @@ MAX_CHARACTERS = 20_000
 SENTENCE_END = "\n"
 SPACE = " "
 _INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
-_ODD = re.compile("[²³⁻ⁿ…√]")
-_SUPERSCRIPTS = str.maketrans({"²": "^2", "³": "^3", "⁻": "^-", "ⁿ": "^n", "…": ". ", "√": "루트"})
+_ODD = re.compile("[²³⁻ⁿ…√①-⑨]")
+_ODD_SIGNS = str.maketrans(
+    {"²": "^2", "³": "^3", "⁻": "^-", "ⁿ": "^n", "…": ". ", "√": "루트", **dict.fromkeys("①②③④⑤⑥⑦⑧⑨", ", ")}
+)
 _SAME = {
     **dict.fromkeys("−–—‐‑‒―－﹣➖", "-"),
     **dict.fromkeys("×·∙⋅•✕✖＊ㆍ・", "*"),
@@ -59,6 +61,8 @@ _NOTHING = "\0"
 _UNREAD = frozenset({SPACE, _NOTHING})
 _DIGIT = re.compile("[0-9]")
 _DOT = re.compile(r"\.")
+_ITEM = re.compile(r"(?<!\S)\(?([1-9])[.)](?=\s*[^\s\d.)])")
+_BETWEEN_NUMBERS = re.compile(r"(?<=[0-9]) (?=[0-9])")
 
 
 class _LetterTable(dict[int, str]):
@@ -121,7 +125,7 @@ def compose(text: str) -> str:
     """Unicode NFKC, with powers kept as powers, LaTeX as plain signs, lone surrogates gone."""
     text = _INVISIBLE.sub("", text[:MAX_CHARACTERS])
     if _ODD.search(text):
-        text = text.translate(_SUPERSCRIPTS)
+        text = text.translate(_ODD_SIGNS)
     if "\\" in text:
         text = _unfold_latex(text)
     if "**" in text:
@@ -144,13 +148,22 @@ def _unfold_latex(text: str) -> str:
 def read_letters(text: str) -> Letters:
     """Read a text of any kind; never raises."""
     source = compose(text)
-    mapped = source.translate(_LETTERS)
+    mapped = _drop_item_numbers(source, source.translate(_LETTERS))
     if "." in mapped:
         mapped = _DOT.sub(lambda dot: SENTENCE_END if _ends_sentence(source, dot.start()) else ".", mapped)
     letters = mapped.replace(SPACE, "").replace(_NOTHING, "")
     origin = [place for place, letter in enumerate(mapped) if letter not in _UNREAD]
     read = Letters(source, mapped, letters, origin, [place + 1 for place in origin])
     return _unify_numbers(read) if _DIGIT.search(letters) else read
+
+
+def _drop_item_numbers(source: str, mapped: str) -> str:
+    """The numbers of a list (`1. … 2. …`) as commas, and numbers that only a space parts (`0.0 2`) kept apart."""
+    items = list(_ITEM.finditer(source)) if "2" in source else []
+    if len(items) > 1 and [int(item[1]) for item in items] == list(range(1, len(items) + 1)):
+        for item in items:
+            mapped = mapped[: item.start()] + ",".rjust(len(item[0])) + mapped[item.end() :]
+    return _BETWEEN_NUMBERS.sub(",", mapped)
 
 
 def _ends_sentence(source: str, place: int) -> bool:

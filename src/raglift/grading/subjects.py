@@ -6,6 +6,7 @@ A true remark about a neighbour (`Recall 은 …이고, Precision 은 …`) hold
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -16,6 +17,8 @@ from raglift.grading.terms import TermTable
 _FAMILIES = ("metric", "count")
 _CURVES = ("pr-auc", "roc-auc")
 _TOPIC_MARKS = ("은", "는", "이", "가", "란", "=", ":", "의경우")
+_SET_ASIDE = re.compile("[은는](?:고려|반영|무시|신경|상관|빼|제외)")
+"""Said of no subject but of what the subject does with it (`F1 은 Recall 은 고려하지 않고 …`)."""
 
 Skip = Callable[[Sequence[Span]], bool]
 """Whether a match does not count, by its spans."""
@@ -50,6 +53,7 @@ def _topic_of(answer: Reading, spans: Sequence[Span], rivals: frozenset[str]) ->
     """The metric (or count) that is the subject where a match ends; '' if its sentence names none before."""
     text, end = answer.text, max(span.end for span in spans)
     for place in range(end - 2, answer.sentence_span(end - 1).start - 1, -1):
-        if text[place] in rivals and text.startswith(_TOPIC_MARKS, place + 1):
+        is_topic = text[place] in rivals and text.startswith(_TOPIC_MARKS, place + 1)
+        if is_topic and not _SET_ASIDE.match(text, place + 1):
             return text[place]
     return ""

@@ -29,7 +29,7 @@ LAST_SIGN = 0xF8FF
 _PREFIX = 2
 _LATIN_RUN = re.compile(r"[a-z]+")
 _REALLY = "진짜"
-_GROUP = re.compile("(?:인|이었던|였던)?(?:데이터|샘플|것|들){0,2}(?:중|가운데|에서)|인데|이었는데|였는데|이지만")
+_GROUP = re.compile("(?:데이터|샘플|것|들){0,2}(?:중|가운데|에서)|인|이었|였|이지만")
 _HEAD = re.compile(r"^\s*(?P<name>[^:|()（）]{2,60}?)\s*(?:[(（](?P<other>[^()（）|]{1,60})[)）])?\s*[:：]")
 
 
@@ -119,7 +119,7 @@ class TermTable:
         """Latin names are whole words; Korean names may carry particles on either side."""
         text, end = read.text, start + len(name.letters)
         if name.letters.startswith(_REALLY) and _GROUP.match(text, end):
-            return False  # `진짜 양성 중에서`: those that are really positive, not the count TP
+            return False  # `진짜 양성 중에서`, `진짜 양성인`: those that are really positive, not the count TP
         if not name.spaced and read.has_space(start, end):
             return False
         if _is_latin(text[start]) and start and _is_latin(text[start - 1]) and not read.starts_word(start):
