@@ -132,6 +132,39 @@ def test_a_remark_about_a_neighbour_is_no_fault(answer: str, right: bool) -> Non
     assert all(row.fulfilled for row in forbidden) is right
 
 
+@pytest.mark.parametrize(
+    ("second", "right"),
+    [
+        ("민감도라고도 해!", True),
+        ("정밀도라고도 해!", False),
+        ("다른 말로 정밀도야!", False),
+        ("Precision 과 같은 값이지!", False),
+        ("Precision 과 같은 값이 아니야!", True),
+        ("Negative 쪽에서는 특이도라고 해!", True),
+        ("높을수록 좋지!", True),
+        ("낮을수록 좋지!", False),
+        ("0 에 가까울수록 나쁘지!", True),
+        ("참고로 Precision 은 TP / (TP + FP) 지!", True),
+        ("참고로 Precision 은 TP / (FN + FP) 지!", True),
+        ("참고로 Precision 은 TP / (TP + FN) 이지!", False),
+    ],
+)
+def test_a_second_sentence_against_what_is_known_fails(second: str, right: bool) -> None:
+    answer = f"실제 양성 중에서 찾아낸 비율이야! {second}"
+    rubric = Rubric(must=(("실제 양성 … 비율",),))
+    result = grade_rubric(rubric, answer, ASKED)
+    assert result.is_correct is right
+    assert right or result.reason.startswith("contradiction: ")
+    assert all(row.fulfilled for row in explain(rubric, answer, ASKED)) is right
+
+
+def test_what_the_rubric_asks_for_is_no_contradiction() -> None:
+    altered = Rubric(must=(("re: {precision}의다른이름",),))
+    assert grade_rubric(altered, "Recall 은 Precision 의 다른 이름이야", ASKED).is_correct
+    altered = Rubric(must=(("formula: TP / (TP + FP)",),))
+    assert grade_rubric(altered, "Recall 은 TP / (TP + FP) 야", ASKED).is_correct
+
+
 def test_what_is_set_aside_is_no_subject() -> None:
     rubric = Rubric(must=(("Precision",),), must_not=("re: {precision}만고려",))
     asked = "F1 Score 는 왜 쓰는 거지?"

@@ -17,6 +17,7 @@ _HOLDS_FORMULA = re.compile(r"[/+\-*^qnAMUDdspWSRNQ]|m.*e|f.*c")
 _LEGEND = re.compile(r"(?:(?<=[e)])\(e)?$")
 """What begins a legend behind a formula: `2PR / (P + R) (P: Precision, R: Recall)`."""
 
+_PERCENT = (1.0, 100.0, 0.01)
 _LETTER_SUBJECTS = {"p": "precision", "r": "recall"}
 
 
@@ -32,12 +33,16 @@ class Formula:
 
     def equals(self, other: Formula) -> bool:
         """Whether the two have one value (or one is the other in percent)."""
-        return any(agree(self.values, other.values, factor) for factor in (1.0, 100.0, 0.01))
+        return any(agree(self.values, other.values, factor) for factor in _PERCENT)
 
     @property
     def is_ratio(self) -> bool:
         """Whether it divides."""
         return "/" in self.operators
+
+    def is_wrong_for(self, metric: str) -> bool:
+        """Whether this is no formula of a metric that is made of the four counts."""
+        return is_measured(metric) and not any(agree(self.values, value_of(metric), factor) for factor in _PERCENT)
 
     @property
     def is_measured(self) -> bool:

@@ -9,10 +9,9 @@ from functools import lru_cache
 from typing import Literal
 
 from raglift.errors import InputError
-from raglift.grading.denial import is_denied
-from raglift.grading.formulas import Formula, find_formulas
+from raglift.grading.contradictions import find_contradiction
+from raglift.grading.formulas import Formula
 from raglift.grading.patterns import Alternatives, compile_pattern
-from raglift.grading.quantities import metrics_worth
 from raglift.grading.reading import Reading, Span, read_text
 from raglift.grading.subjects import Skip, skip_other_subjects
 from raglift.grading.terms import TermTable, load_terms
@@ -61,6 +60,11 @@ class CompiledRubric:
 
     must: tuple[Alternatives, ...]
     must_not: Alternatives
+
+    @property
+    def formulas(self) -> tuple[Formula, ...]:
+        """The formulas that `must` asks for."""
+        return tuple(one.formula for group in self.must for one in group.formulas)
 
 
 def compile_rubric(rubric: Rubric, table: TermTable) -> CompiledRubric:
@@ -174,23 +178,23 @@ def _grade(compiled: CompiledRubric, answer: Reading, question: Reading, title: 
     empty = _general_fault(answer, question, title)
     if empty:
         return RubricResult("incorrect", empty, _words(answer, (Span(0, len(answer.text)),)))
-    evidence: list[str] = []
+    met: list[Span] = []
     for number, group in enumerate(compiled.must):
         found = group.find(answer)
         if found is None:
             denied = group.find_denied(answer)
             return RubricResult("incorrect", _missing(number, group, bool(denied)), _words(answer, denied))
-        evidence += _words(answer, found[1])
+        met += found[1]
     said = compiled.must_not.find(answer, skip_other_subjects(answer, question))
     if said is not None:
         number = compiled.must_not.patterns.index(said[0])
         return RubricResult(
             "incorrect", f"must_not[{number}]: says '{shorten(said[0].source)}'", _words(answer, said[1])
         )
-    rival = _find_contradiction(compiled, answer, question)
-    if rival:
-        return RubricResult("incorrect", "contradiction: gives another formula too", _words(answer, (rival.span,)))
-    return RubricResult("correct", "every requirement is met", tuple(evidence))
+    against = find_contradiction(compiled.formulas, answer, question, met)
+    if against:
+        return RubricResult("incorrect", f"contradiction: {against.reason}", _words(answer, (against.span,)))
+    return RubricResult("correct", "every requirement is met", _words(answer, met))
 
 
 def _missing(number: int, group: Alternatives, denied: bool) -> str:
@@ -212,38 +216,6 @@ def shorten(source: str) -> str:
 
 def _words(answer: Reading, spans: Sequence[Span]) -> tuple[str, ...]:
     return tuple(words for span in spans if (words := answer.quote(span).strip()))
-
-
-def _find_contradiction(compiled: CompiledRubric, answer: Reading, question: Reading) -> Formula | None:
-    """Another formula for the thing that a `must` group has a formula for."""
-    wanted = [one.formula for group in compiled.must for one in group.formulas]
-    if not wanted:
-        return None
-    found = find_formulas(answer)
-    right = [one for one in found if any(one.equals(formula) for formula in wanted)]
-    metrics = answer.table.families.get("metric", frozenset())
-    asked = {answer.table.term_of[sign] for sign in question.text if sign in metrics}
-    about = asked | {one.subject for one in right} | {""}
-    if not right and not asked:
-        about |= {name for formula in wanted for name in metrics_worth(formula.values)}
-    for one in found:
-        if one in right or one.subject not in about or not _is_rival(one, wanted):
-            continue
-        if not is_denied(answer, one.span):
-            return one
-    return None
-
-
-def _is_rival(one: Formula, wanted: Sequence[Formula]) -> bool:
-    """Of the same names and shape (both divide, or neither), and more than a list with slashes."""
-    if set(one.operators) <= {"/"} and len(one.names) + len(one.operators) != 3:
-        return False
-    if set(one.operators) <= {"/"} and not any(set(formula.operators) <= {"/"} for formula in wanted):
-        return False
-    return any(
-        one.is_ratio == formula.is_ratio and (one.names == formula.names or (one.is_measured and formula.is_measured))
-        for formula in wanted
-    )
 
 
 # ---------------------------------------------------------------- general checks
@@ -318,12 +290,14 @@ def _explain(compiled: CompiledRubric, answer: Reading, question: Reading, title
     skip = skip_other_subjects(answer, question)
     for number, pattern in enumerate(compiled.must_not.patterns):
         rows.append(_explain_group("must_not", number, Alternatives([pattern]), answer, skip))
+    met = [span for group in compiled.must for span in (group.find(answer) or ("", ()))[1]]
+    against = find_contradiction(compiled.formulas, answer, question, met)
     formulas = tuple(one.source for group in compiled.must for one in group.formulas)
-    if formulas:
-        rival = _find_contradiction(compiled, answer, question)
-        spans = (rival.span,) if rival else ()
+    if formulas or against:
+        spans = (against.span,) if against else ()
         words, places = _words(answer, spans), _places(answer, spans)
-        rows.append(Requirement("contradiction", 0, formulas, not rival, "", words, places))
+        matched = against.reason if against else ""
+        rows.append(Requirement("contradiction", 0, formulas, not against, matched, words, places))
     return tuple(rows)
 
 

@@ -34,6 +34,13 @@ def skip_other_subjects(answer: Reading, question: Reading) -> Skip | None:
     return (lambda spans: _topic_of(answer, spans, rivals) in others) if others else None
 
 
+def list_other_subjects(question: Reading) -> frozenset[str]:
+    """The signs of the metrics (or counts) with a value of their own that are not what the question asks for."""
+    _, others = _list_subjects(question.text, question.table)
+    terms = question.table.term_of
+    return frozenset(sign for sign in others if terms[sign] in _CURVES or is_measured(terms[sign]))
+
+
 @lru_cache(maxsize=4096)
 def _list_subjects(question: str, table: TermTable) -> tuple[frozenset[str], frozenset[str]]:
     """All signs of the families of what a question asks for, and those of them that are worth something else."""
