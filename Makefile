@@ -1,13 +1,13 @@
 # make install   sets up .venv
 # make demo      runs the founding experiment on the embedded model, prints its verdict
 # make test      passes the tests
-# make check     lint, format, types, freshness of generated docs
+# make check     lint, format, types, freshness of generated docs, known vulnerabilities of dependencies
 
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install develop browser demo test check audit faults fuzz docs clean
+.PHONY: install develop browser demo test check faults fuzz docs clean
 
 install: .venv/installed
 
@@ -38,17 +38,13 @@ test: develop browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 --dist loadfile
 
 check: develop
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests scripts
+	$(BIN)/ruff format --check src tests scripts
 	$(BIN)/mypy
 	$(BIN)/python -m raglift.documentation --check
 	$(BIN)/pip check
 	$(BIN)/deptry src
-
-# Known vulnerabilities of the installed packages; asks a service on the network.
-audit: develop
-	$(BIN)/pip install -q pip-audit
-	$(BIN)/pip-audit --local --skip-editable
+	$(BIN)/python scripts/audit_dependencies.py
 
 # The whole fault suite: writes its table into docs/reliability.md. Root may mount the small disks that it fills.
 faults: develop
