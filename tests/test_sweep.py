@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from raglift.engines.local import LocalEngine
 from raglift.errors import InputError
-from raglift.report.sweep import draw_sweep, list_cells
+from raglift.report.sweep import draw_sweep, list_cells, print_sweep, write_markdown, write_page
+from raglift.report.texts import speak
 from raglift.runfolder import recover_lines
 from raglift.statistics.multiplicity import adjust_holm
 from raglift.sweep import expand_settings, run_sweep
@@ -42,8 +47,8 @@ def test_every_setting_is_run_and_what_they_share_is_made_once(
     assert "answer: 24/24" in shown, "the second setting answers for its tuned arms only"
     alone = [one["p_value"] for one in sweep["settings"]]
     assert [one["p_holm"] for one in sweep["settings"]] == adjust_holm(alone)
-    head, *rows = list_cells(sweep)
-    assert head[:2] == ["setting", "base.none"]
+    head, *rows = list_cells(sweep, speak("en"))
+    assert head[:5] == ["Setting", "Lift", "95% interval", "p (Holm)", "base.none"]
     assert [row[0] for row in rows] == ["train.epochs=1", "train.epochs=2"]
     page = (folder / "sweep.html").read_text()
     assert "<script" not in page
@@ -66,10 +71,61 @@ def test_a_wrong_value_is_found_before_anything_runs(tiny_experiment: Path, tmp_
     assert not list(tmp_path.glob("run/sweep/*/answers.jsonl"))
 
 
-def test_names_in_the_plot_and_the_page_are_escaped() -> None:
-    row = {"name": "a=<b>", "values": {"a": "<b>"}, "arms": {"sft.none": 50.0}, "lift": 3.0, "ci95": [1.0, 5.0]}
-    sweep = {"settings": [row], "margin": 5.0}
-    figure = draw_sweep(sweep)
+def make_sweep(keys: dict[str, list[str]], language: str = "en") -> dict[str, Any]:
+    """A sweep with made-up numbers of the widest kind."""
+    rows = []
+    for values in itertools.product(*keys.values()):
+        named = dict(zip(keys, values, strict=True))
+        rows.append(
+            {
+                "name": ", ".join(f"{key}={value}" for key, value in named.items()),
+                "values": named,
+                "arms": {"sft.none": 47.5, "rag-sft.oracle": 100.0, "rag-sft.counterfactual": 12.5},
+                **{"lift": -33.3, "ci95": [-44.4, -22.2], "p_value": 0.015625, "p_holm": 0.0000038},
+            }
+        )
+    compared = {"a": "sft.none", "b": "rag-sft.oracle", "split": "seen", "questions": 30, "margin": 5.0}
+    return {"experiment": "x", "language": language, "keys": list(keys), **compared, "settings": rows}
+
+
+THREE = {"train.epochs": ["5", "10"], "train.learning_rate": ["0.0001", "0.0005"], "lora.rank": ["8", "64"]}
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("keys", [THREE, {**THREE, "answer.temperature": ["0", "0.6"]}])
+def test_table_fits_into_eighty_columns(keys: dict[str, list[str]], language: str) -> None:
+    screen = StringIO()
+    print_sweep(make_sweep(keys, language), Path("runs/x/sweep/sweep.html"), Console(file=screen, width=80))
+    shown = screen.getvalue()
+    assert "…" not in shown
+    assert "counterfactual" not in shown, "only the compared arms"
+    assert all(word in shown for word in ("[−44.4, −22.2]", "0.0000038", "100.0%", "learning_", "0.0005"))
+    assert "sweep.html" in shown.splitlines()[-1]
+    assert ("향상 폭" in shown) == (language == "ko")
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_page_and_table_speak_one_language(language: str) -> None:
+    sweep = make_sweep({"train.epochs": ["5", "10"]}, language)
+    for text in (write_markdown(sweep), write_page(sweep)):
+        assert ("Exploratory" in text) == ("Lift" in text) == (language == "en")
+        assert ("탐색" in text) == ("향상 폭" in text) == (language == "ko")
+    assert f'<html lang="{language}">' in write_page(sweep)
+
+
+def test_labels_of_the_plot_say_what_differs() -> None:
+    figure = draw_sweep(make_sweep(THREE), speak("en"))
     assert figure is not None
-    assert "<b>" not in figure.wide
+    assert "epochs=10, learning_rate=0.0005, rank=64" in figure.wide
+    assert "epochs=10, learning_rate=0.0005, rank=64" in figure.narrow
+    alike = draw_sweep(make_sweep({"retrieval.model": ["a", "b"], "judge.model": ["c", "d"]}), speak("en"))
+    assert alike is not None
+    assert "retrieval.model=b, judge.model=d" in alike.wide
+
+
+def test_names_in_the_plot_and_the_page_are_escaped() -> None:
+    sweep = make_sweep({"a": ["<b>"]})
+    figure = draw_sweep(sweep, speak("en"))
+    assert figure is not None
+    assert "<b>" not in figure.wide + write_page(sweep)
     assert "a=&lt;b&gt;" in figure.wide

@@ -149,6 +149,7 @@ def summarize_sweep(
         )
     return {
         "experiment": runs[0].config.name,
+        "language": runs[0].config.report.language,
         "keys": [key for key, _ in settings[0].values],
         "a": first["a"]["arm"],
         "b": first["b"]["arm"],

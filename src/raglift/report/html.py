@@ -62,8 +62,8 @@ def write_html(content: Content) -> str:
     rows = list(_choose_rows(content))
     figures = _draw_figures(content, say)
     cell = 0.7 + 0.5 * max((len(cell["text"]) for row in rows for cell in row.cells), default=3)
-    style = _read("page.css") + f":root {{ --arms: {len(content.arms)}; --cell: {cell:.1f}rem; }}\n"
-    figure_style, script = _read("figure.css"), _read("page.js")
+    style = read_part("page.css") + f":root {{ --arms: {len(content.arms)}; --cell: {cell:.1f}rem; }}\n"
+    figure_style, script = read_part("figure.css"), read_part("page.js")
     page: str = (
         _environment()
         .get_template("page.html")
@@ -78,7 +78,7 @@ def write_html(content: Content) -> str:
             style=Markup(style),
             figure_style=Markup(figure_style),
             script=Markup(script),
-            policy=_write_policy([style, figure_style], [script]),
+            policy=write_policy([style, figure_style], [script]),
             verdict=say_verdict(content.comparison, say),
             basis=say_basis(content.comparison, say),
             test=say_test(content.comparison.get("test"), say),
@@ -161,11 +161,12 @@ def _environment() -> Environment:
     return environment
 
 
-def _read(name: str) -> str:
+def read_part(name: str) -> str:
+    """A file of the pages: a style or a script."""
     return files("raglift.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _write_policy(styles: Iterable[str], scripts: Iterable[str]) -> str:
+def write_policy(styles: Iterable[str], scripts: Iterable[str]) -> str:
     """Content security policy: only the page's own styles and script, by their hashes, and no network."""
     allowed = {"style-src": styles, "script-src": scripts}
     parts = [f"{name} " + " ".join(f"'sha256-{_hash(text)}'" for text in texts) for name, texts in allowed.items()]

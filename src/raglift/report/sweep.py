@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from raglift import __version__
 from raglift.report.canvas import Canvas, fit_scale
 from raglift.report.figures import Figure, draw_axis, draw_band, draw_lift, has_interval, make_figure
+from raglift.report.html import read_part, write_policy
 from raglift.report.markdown_table import draw_table
 from raglift.report.numbers import MISSING, format_accuracy, format_interval, format_p, format_points
+from raglift.report.texts import Say, say_split, speak
 from raglift.runfolder import write_atomically, write_json
 
+MOST_KEYS = 3  # with a column of their own in the terminal
+_HEAD_BREAK = re.compile(r"(?<=[._])| ")
 STEP = {False: 27, True: 40}  # pixels of a row, by whether the drawing is narrow
-NOTE = (
-    "Exploratory: the settings were tried on the same questions, so the best of them looks better than it is. "
-    "p is Holm-adjusted for all settings of this sweep. Confirm a chosen setting on questions that no setting has seen."
-)
 
 
 def write_sweep(folder: Path, sweep: dict[str, Any]) -> list[Path]:
@@ -33,64 +37,101 @@ def write_sweep(folder: Path, sweep: dict[str, Any]) -> list[Path]:
     return files
 
 
-def print_sweep(sweep: dict[str, Any], file: Path) -> None:
-    """The table on standard output; last, where the page is."""
-    head, *rows = list_cells(sweep)
-    table = Table(title=Text(describe_sweep(sweep)), title_justify="left")
-    for number, cell in enumerate(head):
-        table.add_column(Text(cell), justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console = Console(highlight=False)
-    console.print(table, Text(NOTE), Text(f"sweep: {file}", overflow="fold"), sep="\n")
+def print_sweep(sweep: dict[str, Any], file: Path, console: Console | None = None) -> None:
+    """The table on standard output (or to `console`), of the two compared arms alone; last, where the page is.
 
-
-def list_cells(sweep: dict[str, Any]) -> list[list[str]]:
-    """The table, its head first: setting, accuracy of each arm, lift with interval, adjusted p."""
-    arms = list(dict.fromkeys(arm for row in sweep["settings"] for arm in row["arms"]))
-    table = [["setting", *arms, f"lift {sweep['a']} → {sweep['b']}", "95 % interval", "p (Holm)"]]
+    Up to three keys have a column each, and heads break where they can: that fits into 80 columns.
+    """
+    say = speak(sweep["language"])
+    arms = list(dict.fromkeys((sweep["a"], sweep["b"])))
+    alone = len(sweep["keys"]) <= MOST_KEYS
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    names = sweep["keys"] if alone else [say("word.setting")]
+    for head in (*names, *arms, *_name_measures(say)):
+        side: Literal["left", "right"] = "right" if alone or head not in names else "left"
+        table.add_column(Text(_HEAD_BREAK.sub("\n", head)), justify=side, vertical="bottom", no_wrap=True)
     for row in sweep["settings"]:
-        accuracies = [row["arms"].get(arm) for arm in arms]
-        lift = MISSING if row["lift"] is None else format_points(row["lift"])
-        interval = format_interval(row["ci95"]) if has_interval(row, "lift") else MISSING
-        shown = [MISSING if one is None else format_accuracy(one) for one in accuracies]
-        table.append([row["name"], *shown, lift, interval, format_p(row["p_holm"])])
-    return table
+        first = row["values"].values() if alone else [row["name"].replace(", ", "\n")]
+        table.add_row(*map(Text, [*first, *_list_accuracies(row, arms), *_list_measures(row)]))
+    found = Text(say("sweep.file", file=file), overflow="fold")
+    show = (console or Console(highlight=False)).print
+    show(Text(say_about(sweep, say)), table, Text(say("sweep.note")), Text(), found, sep="\n")
 
 
-def describe_sweep(sweep: dict[str, Any]) -> str:
+def list_cells(sweep: dict[str, Any], say: Say) -> list[list[str]]:
+    """The table, its head first: setting, lift with interval, adjusted p, accuracy of each arm."""
+    arms = list(dict.fromkeys(arm for row in sweep["settings"] for arm in row["arms"]))
+    rows = [[row["name"], *_list_measures(row), *_list_accuracies(row, arms)] for row in sweep["settings"]]
+    return [[say("word.setting"), *_name_measures(say), *arms], *rows]
+
+
+def _name_measures(say: Say) -> list[str]:
+    return [say(f"word.{word}") for word in ("lift", "interval", "p_holm")]
+
+
+def _list_measures(row: dict[str, Any]) -> list[str]:
+    interval = format_interval(row["ci95"]) if has_interval(row, "lift") else MISSING
+    return [format_points(row["lift"]), interval, format_p(row["p_holm"])]
+
+
+def _list_accuracies(row: dict[str, Any], arms: list[str]) -> list[str]:
+    return [format_accuracy(row["arms"].get(arm)) for arm in arms]
+
+
+def say_about(sweep: dict[str, Any], say: Say) -> str:
     """What was compared, in a sentence."""
-    count, questions = len(sweep["settings"]), sweep["questions"]
-    return f"{count} settings of {', '.join(sweep['keys'])}; {questions} questions of split {sweep['split']}."
+    return say(
+        "sweep.about", count=len(sweep["settings"]), a=sweep["a"], b=sweep["b"], questions=sweep["questions"],
+        split=say_split(say, sweep["split"]),
+    )  # fmt: skip
+
+
+def say_title(sweep: dict[str, Any], say: Say) -> str:
+    return say("sweep.title", name=sweep["experiment"], keys=", ".join(sweep["keys"]))
 
 
 def write_markdown(sweep: dict[str, Any]) -> str:
     """sweep.md."""
-    head, *rows = list_cells(sweep)
-    return "\n".join(
-        [f"# Sweep of {sweep['experiment']}", "", describe_sweep(sweep), "", draw_table(head, rows), "", NOTE, ""]
-    )
+    say = speak(sweep["language"])
+    head, *rows = list_cells(sweep, say)
+    parts = [f"# {say_title(sweep, say)}", say_about(sweep, say), draw_table(head, rows), say("sweep.note")]
+    return "\n\n".join(parts) + "\n"
 
 
 def write_page(sweep: dict[str, Any]) -> str:
     """sweep.html: one file without scripts."""
-    environment = Environment(loader=PackageLoader("raglift", "report"), autoescape=True, undefined=StrictUndefined)
-    head, *rows = list_cells(sweep)
-    style = Path(__file__).with_name("figure.css").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=PackageLoader("raglift", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+    )  # fmt: skip
+    say = speak(sweep["language"])
+    head, *rows = list_cells(sweep, say)
+    style = read_part("page.css") + read_part("figure.css")
     page: str = environment.get_template("sweep.html").render(
-        sweep=sweep, head=head, rows=rows, figure=draw_sweep(sweep), about=describe_sweep(sweep), note=NOTE,
-        style=Markup(style),
+        language=sweep["language"], experiment=sweep["experiment"], title=say_title(sweep, say),
+        about=say_about(sweep, say), band=say("sweep.band", margin=f"{sweep['margin']:g}"), note=say("sweep.note"),
+        head=head, rows=rows, figure=draw_sweep(sweep, say), made=say("page.made", version=__version__),
+        style=Markup(style), policy=write_policy([style], []),
     )  # fmt: skip
     return page
 
 
-def draw_sweep(sweep: dict[str, Any]) -> Figure | None:
+def draw_sweep(sweep: dict[str, Any], say: Say) -> Figure | None:
     """Lift of each setting with its interval; None where no setting has one."""
-    rows = [row for row in sweep["settings"] if has_interval(row, "lift")]
-    if not rows:
+    rows = [{**row, "name": name} for row, name in zip(sweep["settings"], _shorten_names(sweep), strict=True)]
+    drawn = [row for row in rows if has_interval(row, "lift")]
+    if not drawn:
         return None
-    described = "; ".join(f"{row['name']}: {format_points(row['lift'])}" for row in rows)
-    return make_figure("sweep", "Lift of each setting", described, lambda canvas: _fill(canvas, rows, sweep["margin"]))
+    described = "; ".join(f"{row['name']}: {format_points(row['lift'])}" for row in drawn)
+    return make_figure(
+        "sweep", say("sweep.lifts"), described, lambda canvas: _fill(canvas, drawn, sweep["margin"])
+    )  # fmt: skip
+
+
+def _shorten_names(sweep: dict[str, Any]) -> list[str]:
+    """`epochs=5, rank=8`: keys without their section, where no two are alike then, so that all of a name is seen."""
+    last = Counter(key.rpartition(".")[2] for key in sweep["keys"])
+    short = {key: name if last[name := key.rpartition(".")[2]] == 1 else key for key in sweep["keys"]}
+    return [", ".join(f"{short[key]}={value}" for key, value in row["values"].items()) for row in sweep["settings"]]
 
 
 def _fill(canvas: Canvas, rows: list[dict[str, Any]], margin: float) -> float:

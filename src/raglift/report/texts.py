@@ -331,6 +331,27 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "log.note": ("Seconds are the batch's time divided by its answers.", "초는 배치 시간을 답변 수로 나눈 값입니다."),
     "summary.report": ("Report: {file}", "보고서: {file}"),
+    # a sweep
+    "sweep.title": ("{name}: a sweep of {keys}", "{name}: {keys} 설정 비교"),
+    "sweep.about": (
+        "{count} {count:setting|settings}, each by the lift {a} → {b} on {questions} {split} "
+        "{questions:question|questions}.",
+        "설정 {count}개. 설정마다 {split} 질문 {questions}개에서 {a} → {b} 향상 폭을 구했습니다.",
+    ),
+    "sweep.note": (
+        "Exploratory: the settings were tried on the same questions, so the best of them looks better than it is. "
+        "p is Holm-adjusted for all settings of this sweep. Confirm a chosen setting on questions that no setting "
+        "has seen.",
+        "탐색 결과입니다. 모든 설정을 같은 질문으로 시험했으므로 가장 좋은 설정은 실제보다 좋아 보입니다. "
+        "p값은 모든 설정에 대해 Holm 방법으로 보정했습니다. 고른 설정은 어떤 설정에도 쓰지 않은 질문으로 확인하세요.",
+    ),
+    "sweep.lifts": ("Lift of each setting", "설정별 향상 폭"),
+    "sweep.band": (
+        "Points with their 95% interval. The grey band is the margin of equivalence, ±{margin}.",
+        "%p와 95% 신뢰구간. 회색 띠는 동등 한계 ±{margin}.",
+    ),
+    "sweep.file": ("Sweep: {file}", "설정 비교: {file}"),
+    "word.setting": ("Setting", "설정"),
     "figure.forest": ("Forest plot of lifts", "향상 폭 그래프"),
     "figure.arms": ("Accuracy of each arm by split", "구분별, 조건별 정답률"),
     "figure.training": ("Training curves", "학습 곡선"),
