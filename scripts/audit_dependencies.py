@@ -43,7 +43,8 @@ def ask_service(service: str, pins: list[str], seconds: float) -> list[dict[str,
     try:
         answer: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError):  # nothing on standard output: it could not ask
-        return (done.stderr.strip().splitlines() or [f"pip-audit ended with {done.returncode}"])[-1][-200:]
+        last = (done.stderr.strip().splitlines() or [f"pip-audit ended with {done.returncode}"])[-1]
+        return last.rpartition("(Caused by ")[2][:200]
     return answer
 
 

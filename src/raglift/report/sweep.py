@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raglift import __version__
-from raglift.report.canvas import Canvas, fit_scale
+from raglift.report.canvas import Canvas, fit_scale, measure_text
 from raglift.report.figures import Figure, draw_axis, draw_band, draw_lift, has_interval, make_figure
 from raglift.report.html import read_part, write_policy
 from raglift.report.markdown_table import draw_table
@@ -25,6 +25,7 @@ from raglift.runfolder import write_atomically, write_json
 
 MOST_KEYS = 3  # with a column of their own in the terminal
 _HEAD_BREAK = re.compile(r"(?<=[._])| ")
+LABEL = 260  # pixels of a label that is not cut, in the narrow drawing too
 STEP = {False: 27, True: 40}  # pixels of a row, by whether the drawing is narrow
 
 
@@ -46,7 +47,7 @@ def print_sweep(sweep: dict[str, Any], file: Path, console: Console | None = Non
     arms = list(dict.fromkeys((sweep["a"], sweep["b"])))
     alone = len(sweep["keys"]) <= MOST_KEYS
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    names = sweep["keys"] if alone else [say("word.setting")]
+    names = shorten_keys(sweep["keys"]) if alone else [say("word.setting")]
     for head in (*names, *arms, *_name_measures(say)):
         side: Literal["left", "right"] = "right" if alone or head not in names else "left"
         table.add_column(Text(_HEAD_BREAK.sub("\n", head)), justify=side, vertical="bottom", no_wrap=True)
@@ -59,10 +60,16 @@ def print_sweep(sweep: dict[str, Any], file: Path, console: Console | None = Non
 
 
 def list_cells(sweep: dict[str, Any], say: Say) -> list[list[str]]:
-    """The table, its head first: setting, lift with interval, adjusted p, accuracy of each arm."""
+    """The table, its head first: what is set, lift with interval, adjusted p, accuracy of each arm."""
     arms = list(dict.fromkeys(arm for row in sweep["settings"] for arm in row["arms"]))
-    rows = [[row["name"], *_list_measures(row), *_list_accuracies(row, arms)] for row in sweep["settings"]]
-    return [[say("word.setting"), *_name_measures(say), *arms], *rows]
+    rows = [[*row["values"].values(), *_list_measures(row), *_list_accuracies(row, arms)] for row in sweep["settings"]]
+    return [[*shorten_keys(sweep["keys"]), *_name_measures(say), *arms], *rows]
+
+
+def shorten_keys(keys: list[str]) -> list[str]:
+    """`epochs` for `train.epochs`, where no two keys are alike then."""
+    last = Counter(key.rpartition(".")[2] for key in keys)
+    return [name if last[name := key.rpartition(".")[2]] == 1 else key for key in keys]
 
 
 def _name_measures(say: Say) -> list[str]:
@@ -117,7 +124,7 @@ def write_page(sweep: dict[str, Any]) -> str:
 
 def draw_sweep(sweep: dict[str, Any], say: Say) -> Figure | None:
     """Lift of each setting with its interval; None where no setting has one."""
-    rows = [{**row, "name": name} for row, name in zip(sweep["settings"], _shorten_names(sweep), strict=True)]
+    rows = [{**row, "name": name} for row, name in zip(sweep["settings"], _label_rows(sweep), strict=True)]
     drawn = [row for row in rows if has_interval(row, "lift")]
     if not drawn:
         return None
@@ -127,11 +134,12 @@ def draw_sweep(sweep: dict[str, Any], say: Say) -> Figure | None:
     )  # fmt: skip
 
 
-def _shorten_names(sweep: dict[str, Any]) -> list[str]:
-    """`epochs=5, rank=8`: keys without their section, where no two are alike then, so that all of a name is seen."""
-    last = Counter(key.rpartition(".")[2] for key in sweep["keys"])
-    short = {key: name if last[name := key.rpartition(".")[2]] == 1 else key for key in sweep["keys"]}
-    return [", ".join(f"{short[key]}={value}" for key, value in row["values"].items()) for row in sweep["settings"]]
+def _label_rows(sweep: dict[str, Any]) -> list[str]:
+    """`epochs=5, rank=8` for each setting; the values alone (the title names their keys) where one would be cut."""
+    keys, settings = shorten_keys(sweep["keys"]), [list(row["values"].values()) for row in sweep["settings"]]
+    labels = [", ".join(f"{key}={value}" for key, value in zip(keys, row, strict=True)) for row in settings]
+    fits = all(measure_text(label) < LABEL for label in labels)
+    return labels if fits else [", ".join(row) for row in settings]
 
 
 def _fill(canvas: Canvas, rows: list[dict[str, Any]], margin: float) -> float:
