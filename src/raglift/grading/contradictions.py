@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from raglift.grading.denial import is_denied
 from raglift.grading.formulas import Formula, find_formulas
-from raglift.grading.quantities import is_measured, metrics_worth
+from raglift.grading.quantities import effect_of, is_measured, metrics_worth
 from raglift.grading.reading import Reading, Span
-from raglift.grading.subjects import list_other_subjects, skip_other_subjects
+from raglift.grading.subjects import CURVES, list_other_subjects, skip_other_subjects
 
 _TERM = "[\ue000-\uf8ff]"
 _IS = r"(?:이?라고|이야|야|이지|지|예요|이에요|입니다|이다|\n|$)"
@@ -27,6 +27,10 @@ _SAME = re.compile(
 _BETTER = re.compile(
     r"(?:(?P<high>높|크|클|커|많|늘|(?<![0-9.])1에(?:더)?가까)|(?P<low>낮|작|적|줄|(?<![0-9.])0에(?:더)?가까))"
     r"[가-힣]{0,3}수록[^\n]{0,10}?(?:(?P<bad>나쁘|나빠|안좋)|좋|우수|뛰어|훌륭)"
+)
+_EFFECT = re.compile(
+    r"(?:(?P<more>많|늘|높|커|증가|올라)|(?:적|줄|낮|작|감소))[가-힣]{0,4}?(?:수록|면)"
+    rf"[가-힣,]{{0,6}}?(?P<effect>{_TERM})?[가-힣]{{0,6}}?(?:(?P<up>높|올라|커|증가)|(?:낮|떨어|줄|감소|작아|내려))"
 )
 _BEST_LOW = frozenset({"fp", "fn", "fpr", "fnr"})
 _OF_WHAT = ("-", "의", "한", "쪽")
@@ -53,7 +57,7 @@ def find_contradiction(
             state what is wrong elsewhere).
     """
     kept = tuple(met)
-    for find in (_find_rivals, _find_wrong_formulas, _find_wrong_names, _find_wrong_directions):
+    for find in (_find_rivals, _find_wrong_formulas, _find_wrong_names, _find_wrong_directions, _find_wrong_effects):
         for one in find(wanted, answer, question):
             asked = find is not _find_rivals and any(
                 span.start < one.span.end and one.span.start < span.end for span in kept
@@ -117,14 +121,37 @@ def _find_wrong_names(wanted: Sequence[Formula], answer: Reading, question: Read
 
 
 def _find_wrong_directions(wanted: Sequence[Formula], answer: Reading, question: Reading) -> Iterator[Contradiction]:
-    """`FPR … 높을수록 좋아`, `Recall … 0 에 가까울수록 좋아`, in a sentence that names no other metric or count."""
-    table = question.table
-    known = {sign for family in ("metric", "count") for sign in table.families.get(family, ())}
-    asked = {sign for sign in question.text if sign in known}
-    if len(asked) != 1 or not is_measured(term := table.term_of[next(iter(asked))]):
-        return
+    """`FPR … 높을수록 좋아`: of what the sentence names last, of what is asked, or of all that is named before."""
+    known = _list_known(question)
     for found in _BETTER.finditer(answer.text):
-        before = answer.text[answer.sentence_span(found.start()).start : found.start()]
+        before = answer.text[: found.start()]
+        named = [sign for sign in before[answer.sentence_span(found.start()).start :] if sign in known]
+        asked = [sign for sign in question.text if sign in known]
+        about = {known[sign] for sign in named[-1:] or asked or before if sign in known}
+        wants_low = {term in _BEST_LOW for term in about}
         says_high = bool(found["high"]) != bool(found["bad"])
-        if says_high is (term in _BEST_LOW) and not (known - asked) & set(before):
-            yield Contradiction(f"says {term} is best {'high' if says_high else 'low'}", Span(*found.span()))
+        if wants_low == {says_high}:
+            yield Contradiction(f"says {min(about)} is best {'high' if says_high else 'low'}", Span(*found.span()))
+
+
+def _find_wrong_effects(wanted: Sequence[Formula], answer: Reading, question: Reading) -> Iterator[Contradiction]:
+    """`FN 이 많을수록 Recall 이 높아`: a metric said to move against a count that it is made of."""
+    known = _list_known(question)
+    asked = [sign for sign in question.text if sign in known]
+    for found in _EFFECT.finditer(answer.text):
+        start = answer.sentence_span(found.start()).start
+        before = [(place, answer.text[place]) for place in range(start, found.start()) if answer.text[place] in known]
+        cause = before[-1][1] if before else asked[0] if len(set(asked)) == 1 and found.start() - start < 6 else ""
+        topics = [sign for place, sign in before[:-1] if answer.text[place + 1] in "은는"]
+        effect = found["effect"] or (topics[-1] if topics else asked[0] if asked and before else "")
+        sign = effect_of(known.get(cause, ""), known.get(effect, ""))
+        if sign == (-1 if bool(found["more"]) == bool(found["up"]) else 1):
+            yield Contradiction(f"moves {known[effect]} the wrong way with {known[cause]}", Span(*found.span()))
+
+
+def _list_known(question: Reading) -> dict[str, str]:
+    """The terms of all measured metrics and counts, and of the curves, by their signs."""
+    table = question.table
+    signs = {sign for family in ("metric", "count") for sign in table.families.get(family, ())}
+    terms = {sign: table.term_of[sign] for sign in signs}
+    return {sign: term for sign, term in terms.items() if is_measured(term) or term in CURVES}

@@ -30,6 +30,7 @@ _QUOTIENTS = {
     "iou": ("tp", "tp fp fn"),
     "jaccard": ("tp", "tp fp fn"),
 }
+_COMPLEMENTS = {frozenset(pair) for pair in (("specificity", "fpr"), ("recall", "fnr"), ("tpr", "fnr"))}
 _SUMS = {
     TOTAL: "tp tn fp fn",
     "#actual positive": "tp fn",
@@ -50,6 +51,14 @@ def is_group(name: str) -> bool:
 def is_measured(name: str) -> bool:
     """Whether the name is a count, a group of counts, or a metric made of them."""
     return name in _SUMS or name in _QUOTIENTS or name in ("tp", "tn", "fp", "fn")
+
+
+def effect_of(cause: str, metric: str) -> int:
+    """Whether `metric` rises (1) or falls (-1) with a count or its complement; 0 where neither is sure."""
+    if frozenset((cause, metric)) in _COMPLEMENTS:
+        return -1
+    over, under = (counts.split() for counts in _QUOTIENTS.get(metric, ("", "")))
+    return 1 if cause in over else -1 if cause in under else 0
 
 
 @lru_cache(maxsize=4096)

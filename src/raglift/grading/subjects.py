@@ -15,7 +15,7 @@ from raglift.grading.reading import Reading, Span
 from raglift.grading.terms import TermTable
 
 _FAMILIES = ("metric", "count")
-_CURVES = ("pr-auc", "roc-auc")
+CURVES = ("pr-auc", "roc-auc")
 _TOPIC_MARKS = ("은", "는", "이", "가", "란", "=", ":", "의경우")
 _SET_ASIDE = re.compile("[은는](?:고려|반영|무시|신경|상관|빼|제외)")
 """Said of no subject but of what the subject does with it (`F1 은 Recall 은 고려하지 않고 …`)."""
@@ -38,7 +38,7 @@ def list_other_subjects(question: Reading) -> frozenset[str]:
     """The signs of the metrics (or counts) with a value of their own that are not what the question asks for."""
     _, others = _list_subjects(question.text, question.table)
     terms = question.table.term_of
-    return frozenset(sign for sign in others if terms[sign] in _CURVES or is_measured(terms[sign]))
+    return frozenset(sign for sign in others if terms[sign] in CURVES or is_measured(terms[sign]))
 
 
 @lru_cache(maxsize=4096)
@@ -46,7 +46,7 @@ def _list_subjects(question: str, table: TermTable) -> tuple[frozenset[str], fro
     """All signs of the families of what a question asks for, and those of them that are worth something else."""
     families = [table.families.get(family, frozenset()) for family in _FAMILIES]
     asked = frozenset(question) & frozenset().union(*families)
-    curves = frozenset(sign for name in _CURVES if (sign := table.sign_of.get(name)))
+    curves = frozenset(sign for name in CURVES if (sign := table.sign_of.get(name)))
     if asked and asked <= curves:
         return curves, curves - asked
     if not asked or not all(is_measured(table.term_of[sign]) for sign in asked):
