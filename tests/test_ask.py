@@ -69,6 +69,9 @@ def test_pairs_differ(asker: Asker) -> None:
     for arm in asker.list_arms():
         first, second = asker.choose_pair(arm)
         assert first != second and arm in (first, second)
+    for name in ("sft.none", "rag-sft.retrieved"):  # the headline's arms stand beside each other
+        assert list(map(str, asker.choose_pair(parse_arm(name)))) == ["sft.none", "rag-sft.retrieved"]
+    assert list(map(str, asker.choose_pair(parse_arm("base.none")))) == ["base.none", "rag-sft.retrieved"]
 
 
 def test_oracle_is_asked_with_what_the_search_finds_and_says_so(asker: Asker) -> None:

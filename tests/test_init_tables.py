@@ -92,6 +92,13 @@ def test_share_and_limit_draw_the_same_rows_every_time(tmp_path: Path) -> None:
     assert {one.question for one in again.questions} <= whole
 
 
+def test_rows_without_a_passage_are_for_evaluation(tmp_path: Path) -> None:
+    rows = [ImportedRow("x", f"질문 {n}번은?", f"답은 {n}이야!", f"정보 {n} : 값은 {n}") for n in range(10)]
+    rows += [ImportedRow("x", f"답이 없는 질문 {n}?", "알맞은 정보를 찾을 수 없어!", "") for n in range(3)]
+    built = build_experiment(Material(["x"], rows))
+    assert len(built.examples) == 7 and built.count_splits() == {"unseen": 3, "absent": 3}
+
+
 def test_english_data_gets_english_words(tmp_path: Path) -> None:
     rows = [["question", "answer", "passage"]]
     rows += [[f"What is item {n}?", f"It is the colour number {n}.", f"Item {n}: colour {n}"] for n in range(20)]

@@ -16,7 +16,9 @@ from raglift.models.loading import load_model
 from raglift.models.trainer import encode_row
 from raglift.preflight import check_template, check_tokenizer
 from raglift.prompts import PromptWriter, TrainingRow
+from raglift.records import parse_arm
 from raglift.runfolder import recover_lines
+from serve_fixture import make_asker
 
 CHAT = (
     "{{ bos_token }}{% for turn in messages %}<|start|>{{ turn.role }}\n{{ turn.content | trim }}<|end|>\n{% endfor %}"
@@ -197,18 +199,29 @@ def test_tokenizer_that_ends_prompts_is_refused(chat_model: Path, tiny_experimen
         check_tokenizer(PromptWriter(PromptConfig(), tokenizer), 512, run.config, run.experiment)
 
 
-@pytest.mark.parametrize("template", ["chat", "custom"])
-def test_whole_run_in_another_template(chat_model: Path, tiny_experiment: Path, tmp_path: Path, template: str) -> None:
+@pytest.mark.parametrize("template", ["founding", "chat", "custom"])
+def test_whole_run_has_one_text_in_training_answering_and_ask(
+    chat_model: Path, tiny_experiment: Path, tmp_path: Path, template: str
+) -> None:
+    """`serve` prepares its prompts as `ask` does."""
     config_file = tiny_experiment / "experiment.yaml"
     lines = [line for line in config_file.read_text().splitlines() if not line.startswith("model:")]
-    prompt = {"chat": "{template: chat}", "custom": "{template: custom, custom: '{{ passage }}|{{ question }}=>'}"}
-    lines += [f"model: {chat_model}", f"prompt: {prompt[template]}"]
+    prompt = f"{{template: {template}, custom: '{{{{ passage }}}}|{{{{ question }}}}=>'}}"
+    lines += [f"model: {chat_model}", f"prompt: {prompt}"]
     config_file.write_text("\n".join(lines), encoding="utf-8")
     run = open_run(str(tiny_experiment), tmp_path / "run")
     run_experiment(run)
     prompts = {row["prompt"] for row in recover_lines(run.folder.answers)}
-    ending = {"chat": "<|start|>assistant\n", "custom": "=>"}[template]
+    ending = {"founding": "\n### 답변:", "chat": "<|start|>assistant\n", "custom": "=>"}[template]
     assert prompts and all(prompt.endswith(ending) for prompt in prompts)
+
+    asked = make_asker(run).prepare("Recall 이 뭐야?", parse_arm("rag-sft.retrieved"))
+    assert [source.passage_id for source in asked.sources] == ["recall"] and asked.prompt in prompts
+    loaded = load_model(run.config)
+    row = encode_row(loaded, TrainingRow(asked.question, "비율이야!", (asked.sources[0].text,)))
+    ids = loaded.tokenizer(asked.prompt).input_ids
+    assert row["input_ids"][: len(ids)] == ids and set(row["labels"][: len(ids)]) == {-100}
+
     adapter = run.folder.adapter("sft", 0) / "adapter_model.safetensors"
     before = adapter.stat().st_mtime_ns
     run_experiment(open_run(str(tiny_experiment), tmp_path / "run"))

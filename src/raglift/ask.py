@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -92,11 +92,21 @@ class Asker:
         return arm
 
     def choose_pair(self, arm: Arm) -> tuple[Arm, Arm]:
-        """The two arms shown side by side: the headline's first and this one, else this tuning without and with."""
-        first = convert_arm(parse_arm(self.config.compare.a))
-        if first in self.list_arms() and first != arm:
-            return first, arm
+        """Two arms to show side by side, this one among them: the headline's, or the headline's other side beside it.
+
+        Where those are one or not trained, this tuning without and with what the search finds.
+        """
+        first, second = (convert_arm(parse_arm(name)) for name in (self.config.compare.a, self.config.compare.b))
+        pair = (arm, second) if arm.context == "none" else (first, arm)
+        if arm in (first, second):
+            pair = (first, second)
+        if pair[0] != pair[1] and set(pair) <= set(self.list_arms()):
+            return pair
         return Arm(arm.tuning, "none"), arm if arm.context != "none" else Arm(arm.tuning, "retrieved")
+
+    def open_search(self, arms: Iterable[Arm]) -> IndexRetriever | None:
+        """The search, opened before the first question where one of the arms needs it."""
+        return self.retriever if any(ASKED_AS[arm.context] == "retrieved" for arm in arms) else None
 
     def prepare(self, question: str, arm: Arm, k: int | None = None) -> Prompted:
         """Search for the question where the arm wants it, and build its prompt.

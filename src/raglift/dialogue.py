@@ -76,6 +76,13 @@ def answer_in_terminal(dialogue: Dialogue, question: str) -> None:
             console.print(Text(line, style="dim"), soft_wrap=True)
 
 
+def prepare_conversation(dialogue: Dialogue) -> None:
+    """Load the model, and open the index where it is searched, so that the first question waits for neither."""
+    asker = dialogue.asker
+    asker.models.preload((), asker.seed)
+    asker.open_search(dialogue.list_arms())
+
+
 def hold_conversation(dialogue: Dialogue) -> None:
     """Ask for questions until the input ends; a wrong one is explained and the conversation goes on."""
     show = Console(stderr=True, highlight=False)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from raglift.cli.options import AS_JSON, RUN_DIR, app, print_json
 from raglift.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()
@@ -31,7 +28,7 @@ def ask(
       raglift ask runs/ml-qa-ko --arm sft.none
     """
     from raglift.ask import Asker
-    from raglift.dialogue import Dialogue, answer_as_json, answer_in_terminal, hold_conversation
+    from raglift.dialogue import Dialogue, answer_as_json, answer_in_terminal, hold_conversation, prepare_conversation
     from raglift.experiment import reopen_run
 
     if question is None and as_json:
@@ -40,7 +37,7 @@ def ask(
     asker = Asker(opened.experiment, opened.config, opened.contexts, opened.models)
     dialogue = Dialogue(asker, asker.choose_arm(arm), compare, k)
     if question is None:
-        opened.models.preload((), asker.seed)  # so that the first question does not wait for it
+        prepare_conversation(dialogue)
         hold_conversation(dialogue)
     elif as_json:
         print_json(answer_as_json(dialogue, question))

@@ -102,18 +102,23 @@ def clear_notices(rows: Sequence[ImportedRow], note: Callable[[str], None]) -> l
 
 
 def assign_parts(rows: Sequence[ImportedRow], eval_share: float, note: Callable[[str], None]) -> list[ImportedRow]:
-    """Give rows without a part one: those of the lowest question hashes are for evaluation, the same every time."""
-    open_questions = {normalize_question(row.question) for row in rows if row.part is None}
-    if not open_questions:
+    """Give rows without a part one: those of the lowest question hashes are for evaluation, the same every time.
+
+    Rows without a passage are for evaluation, all of them: training can use none.
+    """
+    if all(row.part for row in rows):
         return list(rows)
+    open_questions = {normalize_question(row.question) for row in rows if row.part is None and row.passage}
     ordered = sorted(open_questions, key=lambda question: hash_content("part", question))
     chosen = set(ordered[: round(eval_share * len(ordered))])
+    bare = any(not row.part and not row.passage for row in rows)
     note(
         f"no column tells training from evaluation: {len(chosen)} of {count_rows(len(ordered), 'question')} "
-        f"({eval_share:.0%}, drawn by their hash) are for evaluation"
+        f"({eval_share:.0%}, drawn by their hash) are for evaluation" + (", and all without a passage" if bare else "")
     )
+    trained = open_questions - chosen
     return [
-        row if row.part else replace(row, part="eval" if normalize_question(row.question) in chosen else "train")
+        row if row.part else replace(row, part="train" if normalize_question(row.question) in trained else "eval")
         for row in rows
     ]
 

@@ -63,12 +63,13 @@ def cut_document(file: Path, length: int, encoding: str | None = None) -> list[D
 
 
 def join_headings(pieces: Sequence[str], length: int) -> list[str]:
-    """The pieces, those much shorter than `length` (a heading alone) joined to the piece that follows."""
+    """The pieces, those much shorter than `length` and headings alone joined to the piece that follows."""
     joined: list[str] = []
     waiting = ""
     for piece in pieces:
         text = f"{waiting}\n\n{piece}" if waiting else piece
-        waiting = text if len(text) < length // 8 else ""
+        is_heading = all(line.startswith("#") for line in text.splitlines() if line.strip())
+        waiting = text if is_heading or len(text) < length // 8 else ""
         if not waiting:
             joined.append(text)
     if waiting and joined:
@@ -90,16 +91,14 @@ def read_plain(file: Path, encoding: str | None) -> str:
 
 
 def read_pdf(file: Path, encoding: str | None) -> str:
-    """The text of a PDF's pages; '' for scanned pages."""
-    from pypdf import PdfReader
-    from pypdf.errors import PyPdfError
+    """The text of a PDF's pages in the order in which they were written, columns too; '' for scanned pages."""
+    import pypdfium2
 
     try:
-        return "\n\n".join(page.extract_text() for page in PdfReader(file).pages)
-    except (PyPdfError, OSError, ValueError, KeyError) as error:
-        raise InputError(
-            str(file), f"cannot be read ({error or type(error).__name__})", "a PDF without a password", "leave it out"
-        ) from None
+        with pypdfium2.PdfDocument(file) as document:
+            return "\n\n".join(page.get_textpage().get_text_bounded() for page in document)
+    except (pypdfium2.PdfiumError, OSError, ValueError) as error:
+        raise InputError(str(file), f"cannot be read ({error})", "a PDF without a password", "leave it out") from None
 
 
 DOCUMENTS: dict[str, tuple[Callable[[Path, str | None], str], bool]] = {
