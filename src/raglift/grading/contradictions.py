@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from raglift.grading.denial import is_denied
 from raglift.grading.formulas import Formula, find_formulas
 from raglift.grading.quantities import effect_of, is_measured, metrics_worth
 from raglift.grading.reading import Reading, Span
 from raglift.grading.subjects import CURVES, list_other_subjects, skip_other_subjects
+from raglift.grading.terms import TermTable
 
 _TERM = "[\ue000-\uf8ff]"
 _IS = r"(?:이?라고|이야|야|이지|지|예요|이에요|입니다|이다|\n|$)"
@@ -36,6 +38,8 @@ _BEST_LOW = frozenset({"fp", "fn", "fpr", "fnr"})
 _OF_WHAT = ("-", "의", "한", "쪽")
 """Before a name that is not taken as it is: `1 - 특이도`, `Negative 쪽의 Recall`."""
 _DIVIDES = re.compile("/|나[누눈눠]|분의")
+_NAMES = re.compile("라고도|다른|다시말|바꿔말|같은|동일한")
+_MOVES = re.compile("수록|면")
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def _find_wrong_formulas(wanted: Sequence[Formula], answer: Reading, question: R
 
 def _find_wrong_names(wanted: Sequence[Formula], answer: Reading, question: Reading) -> Iterator[Contradiction]:
     """Names of another metric or count for what the question asks for (`Recall 은 … 정밀도라고도 해`)."""
-    others = list_other_subjects(question)
+    others = list_other_subjects(question) if _NAMES.search(answer.text) else frozenset()
     if not others:
         return
     skip: Callable[[Sequence[Span]], bool] | None = skip_other_subjects(answer, question)
@@ -122,8 +126,8 @@ def _find_wrong_names(wanted: Sequence[Formula], answer: Reading, question: Read
 
 def _find_wrong_directions(wanted: Sequence[Formula], answer: Reading, question: Reading) -> Iterator[Contradiction]:
     """`FPR … 높을수록 좋아`: of what the sentence names last, of what is asked, or of all that is named before."""
-    known = _list_known(question)
-    for found in _BETTER.finditer(answer.text):
+    known = _list_known(question.table) if _MOVES.search(answer.text) else {}
+    for found in _BETTER.finditer(answer.text) if known else ():
         before = answer.text[: found.start()]
         named = [sign for sign in before[answer.sentence_span(found.start()).start :] if sign in known]
         asked = [sign for sign in question.text if sign in known]
@@ -136,9 +140,9 @@ def _find_wrong_directions(wanted: Sequence[Formula], answer: Reading, question:
 
 def _find_wrong_effects(wanted: Sequence[Formula], answer: Reading, question: Reading) -> Iterator[Contradiction]:
     """`FN 이 많을수록 Recall 이 높아`: a metric said to move against a count that it is made of."""
-    known = _list_known(question)
+    known = _list_known(question.table) if _MOVES.search(answer.text) else {}
     asked = [sign for sign in question.text if sign in known]
-    for found in _EFFECT.finditer(answer.text):
+    for found in _EFFECT.finditer(answer.text) if known else ():
         start = answer.sentence_span(found.start()).start
         before = [(place, answer.text[place]) for place in range(start, found.start()) if answer.text[place] in known]
         cause = before[-1][1] if before else asked[0] if len(set(asked)) == 1 and found.start() - start < 6 else ""
@@ -149,9 +153,9 @@ def _find_wrong_effects(wanted: Sequence[Formula], answer: Reading, question: Re
             yield Contradiction(f"moves {known[effect]} the wrong way with {known[cause]}", Span(*found.span()))
 
 
-def _list_known(question: Reading) -> dict[str, str]:
+@lru_cache(maxsize=64)
+def _list_known(table: TermTable) -> dict[str, str]:
     """The terms of all measured metrics and counts, and of the curves, by their signs."""
-    table = question.table
     signs = {sign for family in ("metric", "count") for sign in table.families.get(family, ())}
     terms = {sign: table.term_of[sign] for sign in signs}
     return {sign: term for sign, term in terms.items() if is_measured(term) or term in CURVES}
