@@ -34,6 +34,8 @@ def retrieve(
 
     if every == (question is not None):
         raise InputError("retrieve", "a question and --all" if every else "no question", "a QUESTION or --all")
+    if question is not None and not question.strip():
+        raise InputError("question", "empty", "a question with some text", "write a question")
     resolver = open_search(experiment, run_dir, overrides or [])
     with resolver.folder.hold_lock():
         retriever = resolver.open_retriever()

@@ -104,9 +104,9 @@ class WeightFile:
         return np.asarray(self._bytes[start : start + size].reshape(-1, inputs // BLOCK, BLOCK_BYTES))
 
     def _read(self, layout: str) -> tuple[Any, ...]:
-        values = struct.unpack_from("<" + layout, self._bytes, self._place)
-        self._place += struct.calcsize("<" + layout)
-        return values
+        size = struct.calcsize("<" + layout)
+        self._place += size
+        return struct.unpack("<" + layout, self._bytes[self._place - size : self._place].tobytes())
 
     def _read_array(self, kind: type[np.generic], count: int) -> NDArray[Any]:
         size = np.dtype(kind).itemsize * count

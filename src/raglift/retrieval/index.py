@@ -282,7 +282,7 @@ def open_index(folder: Path | str, embedder: Embedder) -> Index:
             str(folder),
             reason or "no index",
             f"an index built with {embedder.name}",
-            "build it with: raglift index EXPERIMENT",
+            "build it with: raglift index RUN_DIR",
         )
     return Index(table, embedder)
 
