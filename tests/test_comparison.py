@@ -114,7 +114,8 @@ def make_trials(arms: tuple[str, ...] = tuple(CORRECT)) -> dict[str, Any]:
     rows = {q.question: tuple(Retrieved(name, 0.9) for name in found[q.id]) for q in questions}
     answers, grades = [], {}
     for arm in arms:
-        for place, question in enumerate(questions if not arm.endswith("counterfactual") else questions[:3]):
+        asked = questions[:3] if arm.endswith(("counterfactual", "distractor")) else questions
+        for place, question in enumerate(asked):
             for sample in range(2):
                 key = f"{arm} {question.id} {sample}"
                 answers.append(Answer(key, arm, 0, question.id, sample, "", "", (), 1, False, "b"))
@@ -142,6 +143,7 @@ def test_every_share_of_the_trials_is_the_one_worked_out_by_hand() -> None:
         "rag-sft.counterfactual": {"follows_passage": 60.0, "follows_memory": 20.0, "other": 20.0, "answers": 5}
     }
     assert behaviour["absent"]["rag-sft.retrieved"] == {"declines": 50.0, "invents": 50.0}
+    assert "rag-sft.distractor" not in behaviour["absent"]
     assert behaviour["irrelevant"] == {"rag-sft.irrelevant": {"misled": 50.0, "questions": 2}}
 
 

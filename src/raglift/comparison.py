@@ -334,7 +334,8 @@ def describe_behaviour(
         if absent and is_accuracy(arm):
             correct, scored = tally.count(absent)
             share = estimate_clustered_share(correct, scored, absent).percent
-            behaviour["absent"][arm] = {"declines": share, "invents": None if share is None else 100 - share}
+            if share is not None:  # beside distractors no such question is asked
+                behaviour["absent"][arm] = {"declines": share, "invents": 100 - share}
     for tuning in ("base", "sft", "rag-sft"):
         without, wrong = f"{tuning}.none", f"{tuning}.irrelevant"
         if without in tallies and wrong in tallies:
