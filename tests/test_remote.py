@@ -317,6 +317,9 @@ def test_streamed_pieces_join_to_the_text(tmp_path: Path) -> None:
         server.behave = lambda seen, number: dataclasses.replace(stream_of("a", "b"), cut=True, body="data: {")
         with pytest.raises(RunError):
             model.complete_prompts(["p"], [["n"]], DECODING, lambda row, step, piece: True)
+        server.behave = obey
+        with pytest.raises(RunError, match="a stream was asked for"):
+            model.complete_prompts(["p"], [["n"]], DECODING, lambda row, step, piece: True)
 
 
 def test_a_whole_run_and_its_resume(tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -332,6 +335,8 @@ def test_a_whole_run_and_its_resume(tmp_path: Path, tiny_model: Path, capsys: py
         assert "127.0.0.1" not in run.folder.report("html").read_text(encoding="utf-8"), "addresses stay private"
         answer_questions(reopen_run(tmp_path / "run"))
         assert len(server.seen) == asked, "nothing is asked again"
+        with pytest.raises(InputError, match="answers on a server"):
+            cli.app(["export", str(tmp_path / "run")], standalone_mode=False)
         lines = run.folder.answers.read_text(encoding="utf-8").splitlines()
         run.folder.answers.write_text("\n".join(lines[:10]) + "\n", encoding="utf-8")
         answer_questions(reopen_run(tmp_path / "run"))

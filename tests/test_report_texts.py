@@ -9,6 +9,7 @@ import pytest
 
 from raglift.report import numbers
 from raglift.report.reasons import name_kind
+from raglift.report.sentences import say_lift
 from raglift.report.texts import TABLE, speak
 from raglift.sanitization import (
     clean_cell,
@@ -149,3 +150,11 @@ def test_what_is_not_estimable_is_a_dash(value: float | None) -> None:
         numbers.format_interval(None),
     }
     assert shown == {numbers.MISSING}
+
+
+def test_what_could_not_be_estimated_is_left_out_of_the_sentence() -> None:
+    little = {"lift": 66.7, "ci95": None, "p_value": None}
+    assert say_lift(little, speak("ko")) == "향상 폭 +66.7 %p"
+    assert say_lift({**little, "ci95": [7.5, 36.6], "p_value": 0.0156, "test": "exact"}, speak("en")).startswith(
+        "Lift +66.7 points · 95% interval [+7.5, +36.6] · p-value 0.0156 ("
+    )

@@ -269,12 +269,12 @@ def test_a_failing_batch_fails_alone(run: Run) -> None:
 
 
 @pytest.fixture
-def start_server(run: Run) -> Iterator[Callable[[], tuple[subprocess.Popen[str], str]]]:
+def start_server(run: Run) -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
     """Starts servers as processes of their own; what still runs at the end is killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def start() -> tuple[subprocess.Popen[str], str]:
-        command = [sys.executable, "-m", "raglift", "serve", str(run.folder.path), "--port", "0"]
+    def start(port: str = "0") -> tuple[subprocess.Popen[str], str]:
+        command = [sys.executable, "-m", "raglift", "serve", str(run.folder.path), "--port", port]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         started.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment))
         for line in started[-1].stderr or ():
@@ -288,16 +288,43 @@ def start_server(run: Run) -> Iterator[Callable[[], tuple[subprocess.Popen[str],
         process.wait()
 
 
-def test_stop_finishes_what_runs_and_a_killed_server_starts_again(start_server: Any) -> None:
-    """SIGTERM: the running request is answered, then exit 0. SIGKILL: the next start serves as before."""
-    messages = [{"role": "user", "content": "안녕"}]
-    body = {"model": "sft.none", "messages": messages, "max_tokens": 300, "stream": True}
+def test_a_server_killed_under_load_starts_again_and_a_stopped_one_finishes_what_runs(start_server: Any) -> None:
+    """SIGKILL: clients who ask again get every reply from the next start. SIGTERM: what runs is answered, exit 0."""
     process, address = start_server()
-    with httpx2.stream("POST", f"{address}/v1/chat/completions", json=body, timeout=60) as reply:
-        next(reply.iter_lines())
+    found: dict[int, str] = {}
+    lost: list[int] = []
+
+    async def ask_until_answered(number: int) -> None:
+        client = openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=60)
+        messages: Any = [{"role": "user", "content": QUESTIONS[number % 6][1]}]
+        while number not in found:
+            try:
+                reply: Any = await client.chat.completions.create(
+                    model="sft.retrieved", messages=messages, max_tokens=40
+                )
+                found[number] = reply.metadata["sources"][0]["passage_id"]
+            except openai.APIConnectionError:
+                lost.append(number)
+                await asyncio.sleep(0.3)
+
+    async def kill_and_start_again() -> subprocess.Popen[str]:
+        while not found:
+            await asyncio.sleep(0.01)
         process.kill()
         process.wait()
-    process, address = start_server()
+        again: subprocess.Popen[str] = (await asyncio.to_thread(start_server, address.rpartition(":")[2]))[0]
+        return again
+
+    async def ask_all() -> subprocess.Popen[str]:
+        again, *_ = await asyncio.gather(kill_and_start_again(), *(ask_until_answered(number) for number in range(50)))
+        return again
+
+    process = asyncio.run(ask_all())
+    assert set(found) == set(range(50)) and lost, "some were under way"
+    assert all(passage == found[number % 6] for number, passage in found.items()), "no reply is another question's"
+
+    messages = [{"role": "user", "content": "안녕"}]
+    body = {"model": "sft.none", "messages": messages, "max_tokens": 300, "stream": True}
     with httpx2.stream("POST", f"{address}/v1/chat/completions", json=body, timeout=60) as reply:
         lines = reply.iter_lines()
         next(lines)

@@ -56,6 +56,8 @@ def export(
 
     if tuning not in TUNINGS:
         raise InputError(f"--tuning {tuning}", "no such tuning", " or ".join(TUNINGS))
+    if opened.config.is_remote:
+        raise InputError(f"model '{opened.config.model}'", "it answers on a server", "a model whose weights are here")
     token = require_token(push) if push is not None else ""
     seed = opened.config.seed if seed is None else seed
     written = export_weights(opened.models, tuning, seed, to)

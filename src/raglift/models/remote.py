@@ -219,9 +219,10 @@ class Reading:
 
     def follow(self, server: ModelServer, body: dict[str, Any]) -> ServerReply:
         """Read to the end, or until enough is there. CallFailedError; one that passes only before the first piece."""
-        prompt_tokens = reply_tokens = 0
+        events = prompt_tokens = reply_tokens = 0
         try:
             for part in server.stream(body):
+                events += 1
                 prompt_tokens = part.prompt_tokens or prompt_tokens
                 reply_tokens = part.reply_tokens or reply_tokens
                 if not self._take(part.choices[0]):
@@ -230,6 +231,8 @@ class Reading:
             if self.chunks:
                 raise CallFailedError(error.problem, error.raw, status=error.status, passing=False) from None
             raise
+        if not events:
+            raise CallFailedError(f"{server.url}: no events, though a stream was asked for", passing=False)
         # A stream that was left early, or a server that does not count: a piece is mostly one token.
         self.tokens = reply_tokens or self.chunks
         return ServerReply((Choice(self.raw, self.finish),), prompt_tokens, self.tokens)

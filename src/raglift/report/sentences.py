@@ -76,7 +76,7 @@ def say_basis(comparison: dict[str, Any], say: Say) -> list[str]:
                     "headline.other",
                     split=say_split(say, other),
                     lift=format_points(row["lift"]),
-                    interval=format_interval(row.get("ci95")),
+                    interval=f" {format_interval(row['ci95'])}" if row.get("ci95") else "",
                     word=say_verdict_word(say, row.get("verdict")),
                 )
             )
@@ -93,15 +93,14 @@ def say_excluded(comparison: dict[str, Any], say: Say) -> str:
 
 
 def say_lift(comparison: dict[str, Any], say: Say) -> str:
-    """`+20.0 points · 95 % interval [+7.5, +34.2] · p-value 0.015625 (exact …)`."""
-    return " · ".join(
-        (
-            f"{say('word.lift')} {format_points(comparison.get('lift'))} {say('word.points')}",
-            f"{say('word.interval')} {format_interval(comparison.get('ci95'))}",
-            f"{say('word.p')} {format_p(comparison.get('p_value'))}"
-            + (f" ({say_test(comparison.get('test'), say)})" if is_number(comparison.get("p_value")) else ""),
-        )
-    )
+    """`+20.0 points · 95 % interval [+7.5, +34.2] · p-value 0.015625 (exact …)`, as far as it could be estimated."""
+    parts = [f"{say('word.lift')} {format_points(comparison.get('lift'))} {say('word.points')}"]
+    if comparison.get("ci95"):
+        parts.append(f"{say('word.interval')} {format_interval(comparison['ci95'])}")
+    if is_number(comparison.get("p_value")):
+        test = say_test(comparison.get("test"), say)
+        parts.append(f"{say('word.p')} {format_p(comparison['p_value'])} ({test})")
+    return " · ".join(parts)
 
 
 def say_test(test: object, say: Say) -> str:

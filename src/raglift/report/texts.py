@@ -87,8 +87,8 @@ TABLE: dict[str, tuple[str, str]] = {
         "질문 {questions}개. 두 조건의 결과가 다른 질문은 {differing}개.",
     ),
     "headline.other": (
-        "On {split} questions: {lift} points {interval}, {word}.",
-        "{split} 질문에서는 {lift}%p {interval}, {word}.",
+        "On {split} questions: {lift} points{interval}, {word}.",
+        "{split} 질문에서는 {lift}%p{interval}, {word}.",
     ),
     "test.exact": ("exact sign-flip permutation test", "정확 부호 순열 검정"),
     "test.monte-carlo": ("Monte-Carlo sign-flip permutation test", "몬테카를로 부호 순열 검정"),
