@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -27,14 +28,19 @@ class Engine:
         hidden = self.file.hidden
         self._places = self.file.read_floats("emb.pos").reshape(-1, hidden) + self.file.read_floats("emb.type")[:hidden]
         options = onnxruntime.SessionOptions()
-        wanted = os.environ.get("OMP_NUM_THREADS", "")  # as the other libraries take it
-        options.intra_op_num_threads = int(wanted) if wanted.isdecimal() else os.cpu_count() or 1
-        # Threads that spin on after a call would slow what follows it.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.intra_op_num_threads = 1  # a text is too small for two to gain; see `embed_all`
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
             GraphWriter(self.file).write(), options, providers=["CPUExecutionProvider"]
         )
+
+    def embed_all(self, windows: Sequence[Sequence[int]]) -> list[Vectors]:
+        """`embed` of every window, as many at a time as there are threads (OMP_NUM_THREADS, else processors)."""
+        if len(windows) < 2:
+            return [self.embed(ids) for ids in windows]
+        wanted = os.environ.get("OMP_NUM_THREADS", "")
+        with ThreadPoolExecutor(int(wanted) if wanted.isdecimal() and int(wanted) else os.cpu_count()) as pool:
+            return list(pool.map(self.embed, windows))
 
     def embed(self, ids: Sequence[int]) -> Vectors:
         """The mean over one window of tokens, begin and end added; (dimensions,), its length as it comes."""

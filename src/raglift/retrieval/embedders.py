@@ -64,11 +64,13 @@ class SmallE5:
 
     def _embed(self, rows: Sequence[list[int]]) -> Vectors:
         room = self.window - 2  # beside the tokens that begin and end a window
+        windows = [
+            (row, ids[start : start + room]) for row, ids in enumerate(rows) for start in range(0, len(ids), room)
+        ]
+        found = self._engine.embed_all([part for _, part in windows])
         vectors = np.zeros((len(rows), self.dimensions), np.float32)
-        for row, ids in enumerate(rows):
-            for start in range(0, len(ids), room):
-                part = ids[start : start + room]
-                vectors[row] += len(part) * self._engine.embed(part)
+        for (row, part), vector in zip(windows, found, strict=True):
+            vectors[row] += len(part) * vector
         return normalize_rows(vectors)
 
 
