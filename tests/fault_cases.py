@@ -220,7 +220,7 @@ def meet_another_process(lab: Lab, calm: Path) -> Iterator[Row]:
     """A second process on a run folder, a lock of a killed one, a lock whose process number lives again."""
     folder = lab.make_folder()
     first = lab.start(folder, Disturbance("train", pause))
-    while not (folder.parent / "paused").exists():
+    while not (folder.parent / "paused").exists() and first.is_alive():
         clock.sleep(0.05)
     settings = (folder / "manifest.json").read_bytes()
     second = lab.make_folder().parent / "other" / "run"

@@ -311,6 +311,10 @@ def kill_in_step() -> None:
     disturb_step(lambda loss: os.kill(os.getpid(), signal.SIGKILL))
 
 
+def terminate_in_step() -> None:
+    disturb_step(lambda loss: os.kill(os.getpid(), signal.SIGTERM) or loss)
+
+
 def jump_clock() -> None:
     """`time.time` is a day off, now ahead, now behind."""
     true, looks = time.time, itertools.count()

@@ -50,8 +50,10 @@ def serve(
     server = uvicorn.Server(uvicorn.Config(app, **settings))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    while not server.started and thread.is_alive():
+    until = time.monotonic() + 240
+    while not server.started and thread.is_alive() and time.monotonic() < until:
         time.sleep(0.01)
+    assert server.started
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", service
     finally:

@@ -159,7 +159,7 @@ def test_conversation_in_a_terminal(run: Run) -> None:
         os.write(terminal, b"/arm base.oops\n")
         assert "error: arm 'base.oops'" in read_until(terminal, "\n> ")
         os.write(terminal, b"\x04")
-        assert process.wait(30) == 0
+        assert process.wait(240) == 0
     finally:
         process.kill()
         process.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -10,13 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from judge_fixture import Response, reply_verdict, run_server
+from judge_fixture import Response, Seen, reply_verdict, run_server
 from raglift.config import JudgeConfig
 from raglift.engines import Needs, open_engine
 from raglift.errors import InputError, RunError
@@ -30,7 +30,36 @@ from raglift.records import Experiment, Question, Rubric
 from raglift.runfolder import recover_lines
 
 ray = pytest.importorskip("ray", reason="the extra raglift[ray] is not installed")
+from ray.exceptions import TaskUnschedulableError  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
+
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
+
+
+DEADLINE = 300.0  # seconds that a thing may take on the slowest machine before the test gives up
+
+# The command line in a process of its own, which waits in the middle of answering until the node has been killed.
+PAUSED_RUN = """
+import sys, time
+from pathlib import Path
+from raglift.cli import main
+from raglift.engines.ray import RayEngine
+
+folder, pause_at, deadline = Path(sys.argv.pop(1)), int(sys.argv.pop(1)), float(sys.argv.pop(1))
+compute = RayEngine.compute
+
+def compute_with_pause(self, description, *given):
+    for number, (unit, result) in enumerate(compute(self, description, *given)):
+        yield unit, result
+        if description == "answer" and number == pause_at:
+            (folder / "paused").touch()
+            until = time.monotonic() + deadline
+            while not (folder / "killed").exists() and time.monotonic() < until:
+                time.sleep(0.02)
+
+RayEngine.compute = compute_with_pause
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -46,24 +75,52 @@ def cluster() -> Iterator[Any]:
     cluster.shutdown()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def engine(cluster: Any) -> Iterator[Any]:
     opened = open_engine("ray", cluster.address)
     yield opened
     opened.close()
 
 
-def kill_when(cluster: Any, node: Any, ripe: Callable[[], bool]) -> threading.Thread:
-    """Kill a node's processes as soon as `ripe` says so."""
+def wait_until(ripe: Callable[[], bool]) -> bool:
+    """Whether it came true before the deadline."""
+    until = time.monotonic() + DEADLINE
+    while not ripe() and time.monotonic() < until:
+        time.sleep(0.02)
+    return ripe()
+
+
+def add_node(cluster: Any) -> Any:
+    """One more node, to which units go from now on: it is known to the others only after a while."""
+    node = cluster.add_node(num_cpus=1)
+    there = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
+    task = ray.remote(name_node).options(scheduling_strategy=there)
+
+    def is_known() -> bool:
+        try:
+            return bool(ray.get(task.remote(0), timeout=DEADLINE) == node.node_id)
+        except TaskUnschedulableError:
+            return False
+
+    assert wait_until(is_known)
+    return node
+
+
+@contextmanager
+def kill_when(cluster: Any, node: Any, ripe: Callable[[], bool]) -> Iterator[threading.Event]:
+    """Kill a node's processes as soon as `ripe` says so; the event tells that they are dead."""
+    killed = threading.Event()
 
     def watch() -> None:
-        while not ripe():
-            time.sleep(0.02)
-        cluster.remove_node(node, allow_graceful=False)
+        if wait_until(ripe):
+            cluster.remove_node(node, allow_graceful=False)
+            killed.set()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
-    return thread
+    yield killed
+    thread.join(DEADLINE)
+    assert killed.is_set()
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
@@ -74,19 +131,18 @@ def read_weights(folder: Path) -> list[bytes]:
     return [file.read_bytes() for file in sorted(folder.glob("adapters/*/*.safetensors"))]
 
 
-def square_slowly(unit: tuple[Path, int, str], meter: Meter) -> int:
-    """Notes where it was begun; takes so long on the node to be killed that it cannot end there."""
+def square(unit: tuple[Path, int, str], meter: Meter) -> int:
+    """Notes where it was begun; ends on no node before the doomed one has begun a unit, and there never."""
     folder, number, doomed = unit
     node = ray.get_runtime_context().get_node_id()
     (folder / f"{node}-{number}").touch()
-    time.sleep(30 if node == doomed else 0.3)
+    assert wait_until(lambda: node != doomed and any(folder.glob(f"{doomed}-*")))
     meter.advance(2, str(number))
     return number**2
 
 
 def refuse(unit: int, meter: Meter) -> int:
     say(f"unit {unit} has something to say")
-    time.sleep(1)
     raise InputError("here", str(unit), "another")
 
 
@@ -98,41 +154,41 @@ def name_node(unit: int) -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-def test_a_killed_node_loses_nothing(cluster: Any, tiny_experiment: Path, tmp_path: Path) -> None:
+def test_a_killed_node_loses_nothing(cluster: Any, engine: Any, tiny_experiment: Path, tmp_path: Path) -> None:
     settings = ["precision=float32", "arms=sft.none,rag-sft.oracle", "answer.questions_per_batch=1"]
     local = open_run(str(tiny_experiment), tmp_path / "local", settings)
     comparison = run_experiment(local)
     expected = read_rows(tmp_path / "local")
-    doomed = cluster.add_node(num_cpus=1)
-    command = [sys.executable, "-m", "raglift", "run", str(tiny_experiment), "--run", str(tmp_path / "ray"), "--json"]
+    doomed = add_node(cluster)
+    command = [sys.executable, "-c", PAUSED_RUN, str(tmp_path), "3", str(DEADLINE)]
+    command += ["run", str(tiny_experiment), "--run", str(tmp_path / "ray"), "--json"]
     command += ["--engine", "ray", "--address", cluster.address]
-    found: list[int] = []  # how many answers there were, at last when the node was killed
-
-    def is_ripe() -> bool:
-        found.append(len(read_rows(tmp_path / "ray")))
-        return found[-1] >= len(expected) // 4
-
-    killer = kill_when(cluster, doomed, is_ripe)
-    done = subprocess.run(
-        [*command, *(part for one in settings for part in ("--set", one))],
-        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    killer.join()
-    assert found[-1] < len(expected), "in the middle"
-    assert done.stderr.count(" s, torch.float32 on cpu") == 2, "both nodes loaded the model to train an adapter each"
-    assert json.loads(done.stdout) == comparison, "and nothing else on standard output"
+    with kill_when(cluster, doomed, (tmp_path / "paused").exists) as killed:
+        process = subprocess.Popen(
+            [*command, *(part for one in settings for part in ("--set", one))],
+            env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            assert wait_until(lambda: killed.is_set() or process.poll() is not None)
+            assert 0 < len(read_rows(tmp_path / "ray")) < len(expected), "in the middle"
+            (tmp_path / "killed").touch()
+            out, err = process.communicate(timeout=DEADLINE)
+        finally:
+            process.kill()
+            process.wait()
+    assert process.returncode == 0, err
+    assert err.count(" s, torch.float32 on cpu") >= 2, "both nodes loaded the model"
+    assert json.loads(out) == comparison, "and nothing else on standard output"
     assert read_rows(tmp_path / "ray") == expected
     assert read_weights(tmp_path / "ray") == read_weights(tmp_path / "local") != []
 
 
 def test_units_of_a_killed_node_are_computed_again(cluster: Any, engine: Any, tmp_path: Path) -> None:
-    doomed = cluster.add_node(num_cpus=1)
-    killer = kill_when(cluster, doomed, lambda: any(tmp_path.glob(f"{doomed.node_id}-*")))
+    doomed = add_node(cluster)
     units = [(tmp_path, number, doomed.node_id) for number in range(10)]
-    results = {unit[1]: square for unit, square in engine.compute("square", square_slowly, units, 20, Needs())}
-    killer.join()
+    with kill_when(cluster, doomed, lambda: any(tmp_path.glob(f"{doomed.node_id}-*"))):
+        results = {unit[1]: found for unit, found in engine.compute("square", square, units, 20, Needs())}
     assert results == {number: number**2 for number in range(10)}
     begun = {file.name.split("-")[1] for file in tmp_path.glob(f"{doomed.node_id}-*")}
     assert begun, "the node had work when it was killed"
@@ -140,26 +196,32 @@ def test_units_of_a_killed_node_are_computed_again(cluster: Any, engine: Any, tm
 
 
 def test_judging_goes_on_where_a_node_dies(cluster: Any, engine: Any, tmp_path: Path) -> None:
-    doomed = cluster.add_node(num_cpus=1)
-    calls = 24
-    with run_server(lambda seen, number: dataclasses.replace(reply_verdict(seen, "correct"), delay=0.1)) as server:
-        judge = JudgeGrader(
-            JudgeConfig(url=server.url, model="fake", votes=1, concurrency=4), Experiment("x", "", (), (), ()),
-            CallLog(tmp_path / "judge.jsonl"),
-        )  # fmt: skip
+    doomed = add_node(cluster)
+    calls, concurrency, before = 24, 4, 6
+    with run_server(lambda seen, number: reply_verdict(seen, "correct")) as server:
+        settings = JudgeConfig(url=server.url, model="fake", votes=1, concurrency=concurrency, timeout=DEADLINE)
+        judge = JudgeGrader(settings, Experiment("x", "", (), (), ()), CallLog(tmp_path / "judge.jsonl"))
         judge.engine = engine
         both, named = {cluster.head_node.node_id, doomed.node_id}, set[str]()
-        until = time.monotonic() + 60  # a new node is known to every other only after a while
-        while named != both and time.monotonic() < until:
-            named = {engine.call(name_node, number) for number in range(4)}
-        assert named == both, "the nodes take turns"
-        killer = kill_when(cluster, doomed, lambda: len(server.seen) > calls // 4)
-        question = Question("q", "뭐야?", None, "absent", "", Rubric((), ()))
-        found = judge.grade_many([Task(question, f"answer {number}") for number in range(calls)], lambda: None)
-        killer.join()
+
+        def take_turns() -> bool:
+            named.update(engine.call(name_node, number) for number in range(4))
+            return named == both
+
+        assert wait_until(take_turns)
+        with kill_when(cluster, doomed, lambda: len(server.seen) == before + concurrency) as killed:
+
+            def behave(seen: Seen, number: int) -> Response:
+                """All that may wait at a time wait for the node's death."""
+                assert number < before or killed.wait(DEADLINE)
+                return reply_verdict(seen, "correct")
+
+            server.behave = behave
+            question = Question("q", "뭐야?", None, "absent", "", Rubric((), ()))
+            found = judge.grade_many([Task(question, f"answer {number}") for number in range(calls)], lambda: None)
         assert [one.verdict for one in found] == ["correct"] * calls
         assert len(recover_lines(tmp_path / "judge.jsonl")) == calls, "one account, kept by the driver"
-        assert len(server.seen) <= calls + 4, "only what was in flight on the dead node is asked again"
+        assert calls < len(server.seen) <= calls + concurrency, "what was in flight on the dead node is asked again"
         server.behave = lambda seen, number: Response('{"error": {"message": "wrong key"}}', 401)
         with pytest.raises(CallFailedError, match="401") as caught:
             engine.call(send_body, (judge.caller.pool.take(), {"messages": [{"role": "user", "content": "x"}]}))
@@ -181,7 +243,7 @@ def test_a_unit_that_kills_every_worker_ends_the_run(engine: Any, monkeypatch: p
 
 def test_more_threads_than_any_node_has_are_refused(engine: Any) -> None:
     with pytest.raises(InputError, match="OMP_NUM_THREADS=1"):
-        list(engine.compute("square", square_slowly, [], 0, Needs(threads=64)))
+        list(engine.compute("square", square, [], 0, Needs(threads=64)))
 
 
 def test_unknown_engines_and_addresses_are_refused() -> None:

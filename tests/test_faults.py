@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import fault_cases
-from fault_lab import Disturbance, Ended, Lab, Row, kill, terminate
+from fault_lab import Disturbance, Ended, Lab, Row, kill, terminate_in_step
 from fault_suite import make_lab
 
 Calm = tuple[Lab, Path, Ended]
@@ -30,9 +30,9 @@ def test_killed_run_goes_on_byte_for_byte(calm: Calm, stage: str) -> None:
 
 
 def test_sigterm_ends_with_what_to_type(calm: Calm) -> None:
-    lab, folder, ended = calm
+    lab, folder, _ = calm
     row, mine = Row("SIGTERM", "train", ""), lab.make_folder()
-    stopped = lab.run(mine, Disturbance("train", terminate, ended.stages["train"] / 2))
+    stopped = lab.run(mine, Disturbance(patch=terminate_in_step))
     fault_cases.judge(lab, row, stopped, mine, folder, "give the same command again", code=130)
     assert not row.problems
 

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,12 +25,16 @@ from raglift.grading.grades import read_grades
 from raglift.grading.review_log import build_rows
 from raglift.models.generation import Completion
 from raglift.runfolder import recover_lines
+from raglift.serve.application import Service
 from raglift.serve.batching import BatchLimits, Job, Row, find_first
 from raglift.serve.gate import RateLimit, is_loopback, split_host
 from raglift.serve.metrics import Metrics
 from raglift.serve.requests import Limits
 from serve_fixture import make_run, serve
 from serve_hostile import EMBEDDINGS, FEEDBACK, INJECTIONS, PATHS, list_hostile_bodies
+
+PATIENCE = 240.0  # seconds that a slow machine may take
+get, post, stream = (partial(call, timeout=PATIENCE) for call in (httpx2.get, httpx2.post, httpx2.stream))
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +44,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
-def address(run: Run) -> Iterator[str]:
-    with serve(run) as (address, _):
-        yield address
+def served(run: Run) -> Iterator[tuple[str, Service]]:
+    with serve(run) as pair:
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def address(served: tuple[str, Service]) -> str:
+    return served[0]
 
 
 @pytest.fixture
@@ -129,11 +139,37 @@ def test_control_tokens_in_a_question_are_plain_text(run: Run, address: str) -> 
     assert not {1, 2} & set(tokenizer(prompted.prompt).input_ids)
 
 
-def test_fifty_clients_lose_and_cross_nothing(address: str) -> None:
+def wait_until(ripe: Callable[[], bool]) -> bool:
+    """Whether it came true before patience was lost."""
+    until = time.monotonic() + PATIENCE
+    while not ripe() and time.monotonic() < until:
+        time.sleep(0.02)
+    return ripe()
+
+
+def count(service: Service, what: str) -> float:
+    """A number of the service's metrics."""
+    lines = (line.rsplit(" ", 1) for line in service.metrics.write({}).splitlines() if not line.startswith("#"))
+    return float(dict(lines).get(f"raglift_{what}_total", 0))
+
+
+def test_fifty_clients_lose_and_cross_nothing(served: tuple[str, Service], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each reply must be the one that its question and seed get alone: the passages, the prompt, the text."""
+    address, service = served
+    batcher, provide = service.batcher, service.batcher.provide
+    crowd = [40]  # rows that have to wait before the first batch is computed
+
+    def provide_late(tuning: str) -> Any:
+        if crowd:
+            assert wait_until(lambda: sum(len(job.noise) for job in batcher.waiting) >= crowd[0])
+            crowd.clear()
+        return provide(tuning)
+
+    monkeypatch.setattr(batcher, "provide", provide_late)
+    before = count(service, "batched_answers"), count(service, "batches")
 
     async def ask_all() -> list[Any]:
-        client = openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=60)
+        client = openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=PATIENCE)
         arms = ("sft.none", "sft.retrieved", "rag-sft.retrieved", "base.none")
 
         async def one(number: int) -> Any:
@@ -149,6 +185,8 @@ def test_fifty_clients_lose_and_cross_nothing(address: str) -> None:
     replies = asyncio.run(ask_all())
     assert sorted(number for number, _ in replies) == list(range(50))
     assert len({reply.id for _, reply in replies}) == 50
+    assert count(service, "batched_answers") - before[0] == 50
+    assert count(service, "batches") - before[1] < 20, "those that waited were answered together"
     alone = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
     same = 0
     for number, reply in replies[::5]:
@@ -162,15 +200,13 @@ def test_fifty_clients_lose_and_cross_nothing(address: str) -> None:
         assert reply.usage.prompt_tokens == again.usage.prompt_tokens
         same += reply.choices[0].message.content == again.choices[0].message.content
     assert same >= 9  # a sum in another order may tip one draw
-    metrics = httpx2.get(f"{address}/metrics").text
-    values = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
-    assert float(values["raglift_batched_answers_total"]) > 1.5 * float(values["raglift_batches_total"])
+    assert f"raglift_batched_answers_total {count(service, 'batched_answers'):g}" in get(f"{address}/metrics").text
 
 
 def test_hostile_requests_get_a_clean_4xx_and_the_server_lives(client: openai.OpenAI, address: str) -> None:
     bodies = list_hostile_bodies()
     assert len(bodies) >= 180
-    http = httpx2.Client(base_url=address, headers={"content-type": "application/json"}, timeout=30)
+    http = httpx2.Client(base_url=address, headers={"content-type": "application/json"}, timeout=PATIENCE)
     for body in bodies:
         check_refusal(http.post("/v1/chat/completions", content=body), body[:120])
     for value in EMBEDDINGS:
@@ -210,7 +246,7 @@ def test_feedback_is_kept_with_its_question(client: openai.OpenAI, address: str,
     reply = ask(client, "Recall 이 뭐야?", max_tokens=6)
     key = reply.metadata["keys"][0]
     for verdict in ("correct", "incorrect"):
-        assert httpx2.post(f"{address}/feedback", json={"key": key, "verdict": verdict}).status_code == 200
+        assert post(f"{address}/feedback", json={"key": key, "verdict": verdict}).status_code == 200
     graded = [row for row in recover_lines(run.folder.grades("human")) if row["key"] == key][-1]
     assert graded.keys() == build_rows(["k"], "q", "kim", "grade", "correct", "")[0].keys(), "as the review writes them"
     assert (graded["question_id"], graded["author"], graded["verdict"]) == ("q-recall", "chat", "incorrect")
@@ -220,52 +256,70 @@ def test_feedback_is_kept_with_its_question(client: openai.OpenAI, address: str,
     assert read_grades(run.folder.grades("human"))[key].verdict == "incorrect"
 
 
+class PausedModel:
+    """A model that computes its 200th token only when nobody waits for it any more."""
+
+    def __init__(self, model: Any, jobs: list[Job]) -> None:
+        self.model, self.jobs = model, jobs
+
+    def open_stream(self) -> Any:
+        return self.model.open_stream()
+
+    def complete_prompts(
+        self, prompts: Sequence[str], noise: Sequence[Sequence[str]], decoding: Any, watch: Callable[..., bool]
+    ) -> Any:
+        def pause(row: int, step: int, token: Any) -> bool:
+            return watch(row, step, token) and (step < 200 or wait_until(lambda: self.jobs[0].cancelled))
+
+        return self.model.complete_prompts(prompts, noise, decoding, pause)
+
+
 def test_a_client_that_leaves_frees_its_row(run: Run) -> None:
     with serve(run) as (address, service):
+        jobs: list[Job] = []
+        submit, provide = service.batcher.submit, service.batcher.provide
+        service.batcher.submit = lambda job: (jobs.append(job), submit(job))[1]  # type: ignore[method-assign]
+        service.batcher.provide = lambda tuning: PausedModel(provide(tuning), jobs)
         messages = [{"role": "user", "content": "안녕"}]
         body = {"model": "sft.none", "messages": messages, "max_tokens": 400, "stream": True}
-        with httpx2.stream("POST", f"{address}/v1/chat/completions", json=body) as reply:
+        with stream("POST", f"{address}/v1/chat/completions", json=body) as reply:
             assert any('"content": "' in line and '"content": ""' not in line for line in reply.iter_lines())
-        started = time.monotonic()
-        while service.metrics.write({}).find("raglift_batches_total 1") < 0:
-            assert time.monotonic() - started < 10
-            time.sleep(0.02)
-        lines = service.metrics.write({}).splitlines()
-        tokens = next(line for line in lines if line.startswith("raglift_generated_tokens_total"))
-        assert float(tokens.split()[-1]) < 400
+        assert wait_until(lambda: count(service, "batches") == 1)
+        assert jobs[0].cancelled
+        assert 200 <= count(service, "generated_tokens") < 400
 
 
 def test_full_queue_rate_and_key(run: Run) -> None:
     body = {"model": "sft.none", "messages": [{"role": "user", "content": "안녕"}], "n": 4}
     with serve(run, batches=BatchLimits(queue=3)) as (address, _):
-        reply = httpx2.post(f"{address}/v1/chat/completions", json=body)
+        reply = post(f"{address}/v1/chat/completions", json=body)
         assert reply.status_code == 429 and reply.headers["retry-after"]
         assert reply.json()["error"]["code"] == "queue_full"
     with serve(run, rate=2, api_key="secret", limits=Limits(body_bytes=50)) as (address, _):
-        assert httpx2.get(f"{address}/v1/models").status_code == 401
+        assert get(f"{address}/v1/models").status_code == 401
         with pytest.raises(openai.RateLimitError):
             client = openai.OpenAI(base_url=f"{address}/v1", api_key="secret", max_retries=0)
             assert client.models.list().data
             client.models.list()
-        assert httpx2.get(f"{address}/health").status_code == 200
+        assert get(f"{address}/health").status_code == 200
     with serve(run, api_key="secret", limits=Limits(body_bytes=50)) as (address, _):
-        assert httpx2.get(f"{address}/").status_code == 200
-        reply = httpx2.post(f"{address}/v1/chat/completions", json=body, headers={"authorization": "Bearer secret"})
+        assert get(f"{address}/").status_code == 200
+        reply = post(f"{address}/v1/chat/completions", json=body, headers={"authorization": "Bearer secret"})
         assert reply.status_code == 413
         for wrong in ("Bearer secre", "Basic secret", "secret", "Bearer 비밀".encode()):
-            assert httpx2.get(f"{address}/metrics", headers={"authorization": wrong}).status_code == 401
+            assert get(f"{address}/metrics", headers={"authorization": wrong}).status_code == 401
 
 
 def test_a_failing_batch_fails_alone(run: Run) -> None:
     with serve(run) as (address, service):
         broken, service.batcher.provide = service.batcher.provide, lambda tuning: 1 / 0
         body = {"model": "sft.none", "messages": [{"role": "user", "content": "안녕"}], "max_tokens": 2}
-        reply = httpx2.post(f"{address}/v1/chat/completions", json=body)
+        reply = post(f"{address}/v1/chat/completions", json=body)
         assert reply.status_code == 500 and reply.json()["error"]["type"] == "server_error"
-        streamed = httpx2.post(f"{address}/v1/chat/completions", json={**body, "stream": True})
+        streamed = post(f"{address}/v1/chat/completions", json={**body, "stream": True})
         assert '"error"' in streamed.text and "[DONE]" not in streamed.text
         service.batcher.provide = broken
-        assert httpx2.post(f"{address}/v1/chat/completions", json=body).status_code == 200
+        assert post(f"{address}/v1/chat/completions", json=body).status_code == 200
 
 
 @pytest.fixture
@@ -293,10 +347,13 @@ def test_a_server_killed_under_load_starts_again_and_a_stopped_one_finishes_what
     process, address = start_server()
     found: dict[int, str] = {}
     lost: list[int] = []
+    down = asyncio.Event()
 
     async def ask_until_answered(number: int) -> None:
-        client = openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=60)
+        client = openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=PATIENCE)
         messages: Any = [{"role": "user", "content": QUESTIONS[number % 6][1]}]
+        if number >= 40:
+            await down.wait()
         while number not in found:
             try:
                 reply: Any = await client.chat.completions.create(
@@ -312,6 +369,9 @@ def test_a_server_killed_under_load_starts_again_and_a_stopped_one_finishes_what
             await asyncio.sleep(0.01)
         process.kill()
         process.wait()
+        down.set()
+        while not lost:
+            await asyncio.sleep(0.01)
         again: subprocess.Popen[str] = (await asyncio.to_thread(start_server, address.rpartition(":")[2]))[0]
         return again
 
@@ -320,19 +380,19 @@ def test_a_server_killed_under_load_starts_again_and_a_stopped_one_finishes_what
         return again
 
     process = asyncio.run(ask_all())
-    assert set(found) == set(range(50)) and lost, "some were under way"
+    assert set(found) == set(range(50))
     assert all(passage == found[number % 6] for number, passage in found.items()), "no reply is another question's"
 
     messages = [{"role": "user", "content": "안녕"}]
     body = {"model": "sft.none", "messages": messages, "max_tokens": 300, "stream": True}
-    with httpx2.stream("POST", f"{address}/v1/chat/completions", json=body, timeout=60) as reply:
+    with stream("POST", f"{address}/v1/chat/completions", json=body) as reply:
         lines = reply.iter_lines()
         next(lines)
         process.send_signal(signal.SIGTERM)
         assert [line for line in lines if line][-1] == "data: [DONE]"
     assert process.wait(60) == 0
     with pytest.raises(httpx2.ConnectError):
-        httpx2.get(f"{address}/health")
+        get(f"{address}/health")
 
 
 def test_row_cuts_at_a_stop_that_spans_tokens_and_ignores_repeats() -> None:

@@ -20,6 +20,7 @@ from serve_fixture import make_run, serve
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
+PATIENCE = 240_000  # milliseconds that a slow machine may take
 HOSTILE = '<img src=x onerror="window.broken=1"><script>window.broken=1</script> 재현율은 찾아낸 비율이야!'
 
 
@@ -70,7 +71,7 @@ def browser() -> Iterator[Any]:
 
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags, timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -78,6 +79,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def page(browser: Any, served: tuple[str, Service]) -> Iterator[Any]:
     context = browser.new_context(locale="ko-KR", viewport={"width": 360, "height": 740})
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.seen = []
     page.on("console", lambda message: page.seen.append(message.text))
@@ -173,6 +175,7 @@ def test_both_languages_have_the_same_texts(page: Any) -> None:
 def test_a_key_is_asked_for_and_failures_are_shown(browser: Any, run: Run) -> None:
     with serve(run, api_key="secret") as (address, service):
         page = browser.new_page(locale="en-US")
+        page.set_default_timeout(PATIENCE)
         page.goto(address)
         page.locator("#key-value").fill("secret")
         page.press("#key-value", "Enter")

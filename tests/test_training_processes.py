@@ -31,6 +31,7 @@ def test_two_processes_train_as_one(tiny_experiment: Path, tmp_path: Path) -> No
     done = subprocess.run(
         [sys.executable, *LAUNCH, *command],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+        timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 processes train each adapter together" in done.stderr
