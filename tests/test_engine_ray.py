@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -98,7 +99,7 @@ def add_node(cluster: Any) -> Any:
 
     def is_known() -> bool:
         try:
-            return bool(ray.get(task.remote(0), timeout=DEADLINE) == node.node_id)
+            return bool(ray.get(task.remote(0), timeout=DEADLINE)[0] == node.node_id)
         except TaskUnschedulableError:
             return False
 
@@ -150,8 +151,16 @@ def die(unit: int, meter: Meter) -> int:
     os._exit(1)
 
 
-def name_node(unit: int) -> str:
-    return str(ray.get_runtime_context().get_node_id())
+def name_node(unit: int) -> tuple[str, int]:
+    """The node that computes this, and its process."""
+    return str(ray.get_runtime_context().get_node_id()), os.getpid()
+
+
+def has_ended(process: int) -> bool:
+    try:
+        return bool(psutil.Process(process).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_a_killed_node_loses_nothing(cluster: Any, engine: Any, tiny_experiment: Path, tmp_path: Path) -> None:
@@ -202,18 +211,21 @@ def test_judging_goes_on_where_a_node_dies(cluster: Any, engine: Any, tmp_path: 
         settings = JudgeConfig(url=server.url, model="fake", votes=1, concurrency=concurrency, timeout=DEADLINE)
         judge = JudgeGrader(settings, Experiment("x", "", (), (), ()), CallLog(tmp_path / "judge.jsonl"))
         judge.engine = engine
-        both, named = {cluster.head_node.node_id, doomed.node_id}, set[str]()
+        senders: dict[str, int] = {}
 
         def take_turns() -> bool:
-            named.update(engine.call(name_node, number) for number in range(4))
-            return named == both
+            senders.update(engine.call(name_node, number) for number in range(4))
+            return senders.keys() == {cluster.head_node.node_id, doomed.node_id}
 
         assert wait_until(take_turns)
         with kill_when(cluster, doomed, lambda: len(server.seen) == before + concurrency) as killed:
 
             def behave(seen: Seen, number: int) -> Response:
-                """All that may wait at a time wait for the node's death."""
-                assert number < before or killed.wait(DEADLINE)
+                """All that may wait at a time wait until the node is dead, with the process that waits there."""
+                dead = number < before or (
+                    killed.wait(DEADLINE) and wait_until(lambda: has_ended(senders[doomed.node_id]))
+                )
+                assert dead
                 return reply_verdict(seen, "correct")
 
             server.behave = behave

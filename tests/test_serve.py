@@ -286,7 +286,7 @@ def test_a_client_that_leaves_frees_its_row(run: Run) -> None:
             assert any('"content": "' in line and '"content": ""' not in line for line in reply.iter_lines())
         assert wait_until(lambda: count(service, "batches") == 1)
         assert jobs[0].cancelled
-        assert 200 <= count(service, "generated_tokens") < 400
+        assert count(service, "generated_tokens") < 400
 
 
 def test_full_queue_rate_and_key(run: Run) -> None:

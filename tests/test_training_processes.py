@@ -35,6 +35,7 @@ def test_two_processes_train_as_one(tiny_experiment: Path, tmp_path: Path) -> No
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 processes train each adapter together" in done.stderr
+    assert "[rank" not in done.stderr, "no warnings of torch's, while one trains and while it waits"
     losses, expected = (
         [row["loss"] for row in recover_lines(folder / "training.rag-sft-seed0.jsonl")] for folder in (both, alone)
     )

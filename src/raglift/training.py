@@ -266,6 +266,7 @@ def build_arguments(config: Config, seed: int, checkpoints: Path, device: torch.
         report_to=get_available_reporting_integrations(),
         disable_tqdm=True,
         use_cpu=device.type == "cpu",
+        ddp_find_unused_parameters=False,  # every trained weight is used in every step
         dataloader_pin_memory=device.type == "cuda",
         remove_unused_columns=False,
         label_names=["labels"],
