@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from raglift.answering import read_answers, write_rows
 from raglift.errors import InputError
 from raglift.experiment import Run, compare_arms, open_run, read_comparison_of_two, reopen_run, run_experiment
 from raglift.grading.grades import read_grades
+from raglift.models.generation import LocalModel
 from raglift.runfolder import RunFolder, recover_lines
 
 TIMES = ("seconds",)
@@ -56,6 +58,36 @@ def test_noise_and_prompt_differ_between_arms_only_by_the_passage(tiny_experimen
         answer.prompt for answer in planned if answer.question_id == "q-absent" and str(answer.arm) == "base.oracle"
     ]
     assert all(run.config.prompt.not_found in prompt for prompt in absent)
+
+
+def test_arms_with_the_same_prompt_share_its_answers(
+    tiny_experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[tuple[str, str]] = []
+    plain = LocalModel.complete_prompts
+
+    def count(self: LocalModel, prompts: Sequence[str], noise: Sequence[Sequence[str]], *more: object) -> object:
+        computed.extend((prompt, name) for prompt, names in zip(prompts, noise, strict=True) for name in names)
+        return plain(self, prompts, noise, *more)
+
+    monkeypatch.setattr(LocalModel, "complete_prompts", count)
+    headline = ["precision=float32", "compare.b=base.retrieved"]
+    both = run_tiny(
+        tiny_experiment, tmp_path / "both", "arms=base.oracle,base.retrieved", "compare.a=base.oracle", *headline
+    )
+    planned = [(answer.prompt, answer.noise) for batch in both.plan() for answer in batch.answers]
+    assert len(planned) == 2 * 6 * 2
+    assert sorted(computed) == sorted(set(planned)), "each once"
+    assert len(computed) < len(planned)
+    alone = run_tiny(
+        tiny_experiment, tmp_path / "alone", "arms=base.none,base.retrieved", "compare.a=base.none", *headline
+    )
+    texts = [
+        {(row["question_id"], row["sample"]): row["text"] for row in rows if row["arm"] == "base.retrieved"}
+        for rows in (recover_lines(run.folder.answers) for run in (both, alone))
+    ]
+    assert texts[0] == texts[1]
+    assert len(texts[0]) == 6 * 2
 
 
 def test_second_run_does_nothing_again(tiny_experiment: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from raglift.changes import describe_changes
 from raglift.config import Config
 from raglift.engines import Engine
 from raglift.models.completions import TextModel
+from raglift.models.loading import release_memory
 from raglift.progress import Meter
 from raglift.prompts import PromptContext, PromptWriter
 from raglift.records import Answer, Arm, Question, Retrieved
@@ -43,7 +44,7 @@ class PlannedAnswer:
 
 @dataclass(frozen=True)
 class Batch:
-    """Answers of one arm and seed that are computed together; the unit of resume."""
+    """Answers of the same weights that are computed together; the unit of resume."""
 
     id: str
     answers: tuple[PlannedAnswer, ...]
@@ -58,6 +59,9 @@ def plan_answers(
 ) -> list[Batch]:
     """The whole plan, arm by arm, in batches of questions of similar length.
 
+    Where a question's prompt is the same in a later arm of the same weights (the search found the right passage, say),
+    so are its answers, for the noise is the same too: they belong to the first arm's batch and are computed once.
+
     Args:
         config: arms, seeds and decoding.
         questions: the evaluation questions.
@@ -69,16 +73,21 @@ def plan_answers(
     decoding = config.answer.model_dump(exclude={"questions_per_batch", "distractors"})
     batches = []
     for seed in config.list_seeds():
+        by_prompt: dict[tuple[str, str, str], list[PlannedAnswer]] = {}
+        by_arm: list[list[list[PlannedAnswer]]] = []
         for arm in config.list_arms():
             weights = identify(arm.tuning, seed)
-            groups = []
+            by_arm.append([])
             for question in questions:
                 context = contexts[arm.context].get(question.id)
-                if context is not None:
-                    prompt = prompts.write_prompt(question.question, context.texts)
-                    made_by = (weights, decoding)
-                    groups.append(_plan_question(config, arm, seed, question, context, prompt, made_by))
-            batches += _cut_batches(groups, config.answer.questions_per_batch)
+                if context is None:
+                    continue
+                prompt = prompts.write_prompt(question.question, context.texts)
+                group = by_prompt.setdefault((arm.tuning, question.id, prompt), [])
+                if not group:
+                    by_arm[-1].append(group)
+                group += _plan_question(config, arm, seed, question, context, prompt, (weights, decoding))
+        batches += [batch for groups in by_arm for batch in _cut_batches(groups, config.answer.questions_per_batch)]
     return batches
 
 
@@ -116,6 +125,7 @@ def answer_on_shelf(unit: tuple[ModelShelf, AnsweringJob], meter: Meter) -> list
     first = job.missing[0]
     model = shelf.provide(first.arm.tuning, first.seed)
     rows = _answer_batch(model, shelf.config, job.batch, job.missing)
+    release_memory()  # or batch by batch the allocator holds half a GB more in pieces that fit nothing
     meter.advance(len(rows), str(first.arm))
     return rows
 
@@ -207,14 +217,15 @@ def _answer_batch(
     for answer in missing:
         by_prompt.setdefault((answer.question_id, answer.prompt), []).append(answer)
     groups = list(by_prompt.values())
+    noise = [list(dict.fromkeys(answer.noise for answer in group)) for group in groups]  # arms share it
     started = time.monotonic()
-    completions = model.complete_prompts(
-        [group[0].prompt for group in groups], [[answer.noise for answer in group] for group in groups], config.answer
-    )
+    completions = model.complete_prompts([group[0].prompt for group in groups], noise, config.answer)
     seconds = round((time.monotonic() - started) / len(missing), 4)
     rows = []
-    for group, texts in zip(groups, completions, strict=True):
-        for planned, completion in zip(group, texts, strict=True):
+    for group, names, texts in zip(groups, noise, completions, strict=True):
+        by_noise = dict(zip(names, texts, strict=True))
+        for planned in group:
+            completion = by_noise[planned.noise]
             record = Answer(
                 key=planned.key, arm=str(planned.arm), seed=planned.seed, question_id=planned.question_id,
                 sample=planned.sample, text=completion.text, prompt=planned.prompt, passages=planned.passages,
