@@ -47,9 +47,22 @@ def tag(data: bytes) -> str:
     return f'"{hashlib.md5(data).hexdigest()}"'
 
 
+REFUSED = {"missing": (404, "NoSuchBucket"), "forbidden": (403, "InvalidAccessKeyId")}  # buckets that are not there
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     store: ObjectStore
+
+    def parse_request(self) -> bool:
+        if not super().parse_request():
+            return False
+        status, code = REFUSED.get(self.path.strip("/").partition("?")[0].partition("/")[0], (0, ""))
+        if status:
+            self.read_body()
+            self.send(status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode())
+        return not status
 
     def do_GET(self) -> None:
         name, query = self.read_target()
@@ -101,10 +114,11 @@ class Handler(BaseHTTPRequestHandler):
                 self.store.objects[name] = b"".join(parts[number] for number in sorted(parts))
                 answer = "<CompleteMultipartUploadResult><ETag>0</ETag></CompleteMultipartUploadResult>"
             else:
-                for key in ElementTree.fromstring(body).iter():
-                    if key.tag.endswith("Key"):
-                        self.store.objects.pop(f"{name.rstrip('/')}/{key.text}", None)
-                answer = "<DeleteResult></DeleteResult>"
+                keys = [str(key.text) for key in ElementTree.fromstring(body).iter() if key.tag.endswith("Key")]
+                for key in keys:
+                    self.store.objects.pop(f"{name.rstrip('/')}/{key}", None)
+                gone = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
+                answer = f"<DeleteResult>{gone}</DeleteResult>"
         self.send(200, answer.encode())
 
     def do_DELETE(self) -> None:
@@ -130,6 +144,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+
+def describe_access(url: str) -> dict[str, str]:
+    """The environment variables by which clients find the store."""
+    settings = {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "us-east-1", "ALLOW_HTTP": "true"}
+    return {f"AWS_{name}": value for name, value in {**settings, "ENDPOINT": url}.items()}
 
 
 @contextmanager

@@ -14,7 +14,7 @@ LAYERS = {  # docs/design.md, "Layers": imports only go down or sideways
     0: {"records", "errors"},
     1: {
         "config", "runfolder", "storedrun", "datasets", "progress", "sanitization", "lock", "changes", "offline",
-        "machine",
+        "machine", "objectstorage", "runcopy",
     },
     2: {"retrieval", "models", "prompts", "statistics", "engines"},
     3: {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from object_store_fixture import ObjectStore, run_object_store
+from object_store_fixture import ObjectStore, describe_access, run_object_store
 from raglift.config import Config, RetrievalConfig
 from raglift.errors import InputError
 from raglift.experiment import index_passages, open_run
@@ -25,9 +25,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
 
 
 def use_store(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    settings = {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "us-east-1", "ALLOW_HTTP": "true"}
-    for name, value in {**settings, "ENDPOINT": url}.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
+    for name, value in describe_access(url).items():
+        monkeypatch.setenv(name, value)
 
 
 def test_the_index_lies_in_a_bucket(store: ObjectStore, tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ def test_every_setting_is_run_and_what_they_share_is_made_once(
     tiny_experiment: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     overrides = ["train.epochs=1,2", "answer.max_new_tokens=12", "arms=base.none,base.oracle,sft.none,rag-sft.oracle"]
-    sweep, folder = run_sweep(str(tiny_experiment), tmp_path / "run", overrides, LocalEngine())
+    sweep, home = run_sweep(str(tiny_experiment), tmp_path / "run", overrides, LocalEngine())
+    folder = home.path / "sweep"
     assert [row["values"] for row in sweep["settings"]] == [{"train.epochs": "1"}, {"train.epochs": "2"}]
     assert json.loads((folder / "sweep.json").read_text()) == sweep
     first, second = (recover_lines(folder / row["folder"] / "answers.jsonl") for row in sweep["settings"])
@@ -58,7 +59,8 @@ def test_every_setting_is_run_and_what_they_share_is_made_once(
 
 def test_adapters_of_another_setting_are_taken_over(tiny_experiment: Path, tmp_path: Path) -> None:
     overrides = ["answer.temperature=0,0.6", "arms=sft.none,rag-sft.oracle", "answer.samples=1"]
-    sweep, folder = run_sweep(str(tiny_experiment), tmp_path / "run", overrides, LocalEngine())
+    sweep, home = run_sweep(str(tiny_experiment), tmp_path / "run", overrides, LocalEngine())
+    folder = home.path / "sweep"
     logs = [(folder / row["folder"] / "training.sft-seed0.jsonl").read_bytes() for row in sweep["settings"]]
     assert logs[0] == logs[1], "its times included"
     manifests = [json.loads((folder / row["folder"] / "manifest.json").read_text()) for row in sweep["settings"]]

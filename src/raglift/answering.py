@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from raglift.changes import describe_changes
 from raglift.config import Config
 from raglift.engines import Engine
+from raglift.errors import RunError
 from raglift.models.completions import TextModel
 from raglift.models.loading import release_memory
 from raglift.progress import Meter
@@ -30,7 +32,7 @@ from raglift.shelf import ModelShelf
 
 @dataclass(frozen=True)
 class PlannedAnswer:
-    """One answer to be made. `noise` names its sampling noise and is the same in every arm."""
+    """One answer to be made, by `weights`. `noise` names its sampling noise and is the same in every arm."""
 
     key: str
     arm: Arm
@@ -40,6 +42,7 @@ class PlannedAnswer:
     prompt: str
     passages: tuple[Retrieved, ...]
     noise: str
+    weights: str
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ def answer_batches(shelf: ModelShelf, batches: Sequence[Batch], jobs: Sequence[A
     units = [(shelf, job) for job in jobs]
     for _, rows in engine.compute("answer", answer_on_shelf, units, total, shelf.needs()):
         append_lines(shelf.folder.answers, rows)
+        shelf.folder.put_soon()
     _sort_answers(shelf.folder, batches)
 
 
@@ -124,6 +128,11 @@ def answer_on_shelf(unit: tuple[ModelShelf, AnsweringJob], meter: Meter) -> list
     shelf, job = unit
     first = job.missing[0]
     model = shelf.provide(first.arm.tuning, first.seed)
+    if model.identity != first.weights:
+        raise RunError(
+            f"{first.arm} seed {first.seed}: other weights on node {socket.gethostname()} than were planned\n"
+            "  to do: give the same command again; if it says so again, see whether all nodes see the same run folder"
+        )
     rows = _answer_batch(model, shelf.config, job.batch, job.missing)
     release_memory()  # or batch by batch the allocator holds half a GB more in pieces that fit nothing
     meter.advance(len(rows), str(first.arm))
@@ -195,7 +204,7 @@ def _plan_question(
     for sample in range(config.answer.samples):
         noise = hash_content(seed, question.question, sample)
         key = hash_content(str(arm), prompt, question.question, *made_by, noise)
-        planned.append(PlannedAnswer(key, arm, seed, question.id, sample, prompt, context.passages, noise))
+        planned.append(PlannedAnswer(key, arm, seed, question.id, sample, prompt, context.passages, noise, made_by[0]))
     return planned
 
 

@@ -18,6 +18,7 @@ from raglift.retrieval.opening import open_retriever, tune_retriever
 from raglift.retrieval.ranking import Ranking, read_ranking, write_ranking
 from raglift.retrieval.search import IndexRetriever
 from raglift.retrieval.tuned import TunedRetriever, list_tuned_files
+from raglift.runcopy import open_folder
 from raglift.runfolder import RunFolder, explain_disk_errors, hash_content
 
 RANKED = 10  # passages kept a question: enough for hit@3, MRR and hard negatives
@@ -87,9 +88,8 @@ class ContextResolver:
         settings, folder, place = self.config.retrieval, self.folder, self.locate_index()
         damage = folder.find_damage("tune", "") if settings.tuned else None
         if damage not in (None, "not done yet"):
-            raise RunError(
-                f"{folder.path}: {damage}\n  to do: raglift tune-retriever {self.experiment.folder} --run {folder.path}"
-            )
+            again = f"raglift tune-retriever {self.experiment.folder} --run {folder.place}"
+            raise RunError(f"{folder.place}: {damage}\n  to do: {again}")
         with show_progress("index passages", len(self.experiment.passages)) as bar, explain_disk_errors(folder.index):
             retriever = open_retriever(
                 self.experiment.passages,
@@ -216,10 +216,10 @@ def shuffle_names(names: Sequence[str], key: str) -> list[str]:
     return sorted(names, key=lambda name: hash_content(key, name))
 
 
-def open_search(name_or_folder: str, run_folder: Path | None, overrides: Sequence[str] = ()) -> ContextResolver:
+def open_search(name_or_folder: str, place: Path | str | None, overrides: Sequence[str] = ()) -> ContextResolver:
     """The search of an experiment over the index in its run folder; rubrics are not looked at."""
     source = find_experiment(name_or_folder)
     config = load_config(source / "experiment.yaml", overrides)
-    folder = RunFolder(run_folder or Path("runs") / config.name)
+    folder = open_folder(place or Path("runs") / config.name)
     folder.claim(config.name)
     return ContextResolver(load_searchable(source, config.name), config, folder)

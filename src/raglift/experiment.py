@@ -40,6 +40,7 @@ from raglift.progress import say
 from raglift.prompts import PromptContext
 from raglift.records import Experiment
 from raglift.report.writing import write_report
+from raglift.runcopy import open_folder
 from raglift.runfolder import RunFolder, hash_content, recover_lines, write_json
 from raglift.shelf import ModelShelf, create_shelf
 from raglift.storedrun import read_run
@@ -106,8 +107,10 @@ class Run:
         return plan_answers(self.config, self.experiment.questions, contexts, models.identify, models.prompts)
 
 
-def open_run(name_or_folder: str, run_folder: Path | None, overrides: Sequence[str] = (), **options: Any) -> Run:
+def open_run(name_or_folder: str, place: Path | str | None, overrides: Sequence[str] = (), **options: Any) -> Run:
     """Load and check an experiment and claim its run folder (default `runs/<experiment>/`).
+
+    `place` is the folder's path, or its address on object storage.
 
     Raises InputError for whatever is wrong with the input, before anything is written.
     """
@@ -116,7 +119,7 @@ def open_run(name_or_folder: str, run_folder: Path | None, overrides: Sequence[s
     experiment = load_experiment(source, config.name)
     check_experiment(experiment, config)
     config = settle_stop(config, experiment)
-    folder = RunFolder(run_folder or Path("runs") / config.name)
+    folder = open_folder(place or Path("runs") / config.name)
     bundled = name_or_folder if not (Path(name_or_folder) / "experiment.yaml").is_file() else str(source.absolute())
     run = Run(folder, experiment, config, bundled)
     with folder.hold_lock():
@@ -138,9 +141,9 @@ def claim_folder(run: Run) -> None:
     run.folder.update_manifest(source=run.source, config=now, versions=versions)
 
 
-def reopen_run(path: Path, judge_overrides: Sequence[str] = (), stage: str = "index") -> Run:
+def reopen_run(place: Path | str, judge_overrides: Sequence[str] = (), stage: str = "index") -> Run:
     """The run that a folder holds, checked, to do one stage of it; see `read_run`."""
-    stored = read_run(path, stage, judge_overrides)
+    stored = read_run(place, stage, judge_overrides)
     check_experiment(stored.experiment, stored.config)
     return Run(stored.folder, stored.experiment, stored.config, stored.source)
 
@@ -197,8 +200,8 @@ def train_adapters(run: Run) -> None:
     total = sum(job.count_steps(run.config.train) for job in jobs)
     units = [(run.models, job) for job in jobs]
     needs = replace(run.models.needs(), together=describe_unit)
-    for (_, job), names in run.engine.compute("train", train_on_shelf, units, total, needs):
-        files = [run.folder.path / name for name in names]
+    for (_, job), offered in run.engine.compute("train", train_on_shelf, units, total, needs):
+        files = run.folder.accept(offered)
         run.folder.record_artifact(name_training(job.tuning, job.seed), job.made_from, files, job.parts)
 
 
@@ -285,7 +288,7 @@ def grade_answers(run: Run, grader: str | None = None) -> None:
             f"grader: {name}",
             "no verdicts yet",
             "people's verdicts",
-            f"raglift review {run.folder.path}, then run again",
+            f"raglift review {run.folder.place}, then run again",
         )
 
 
@@ -323,7 +326,7 @@ def read_comparison_of_two(run: Run, other: Run, arm: str | None, other_arm: str
         grades = read_grades(opened.folder.grades(opened.config.grader))
         found = tally_answers(read_answers(opened.folder, opened.plan()), grades)
         check_same_questions(opened.experiment, opened.config, found, (name,))
-        tallies[f"{opened.folder.path}: {name}"] = found[name]
+        tallies[f"{opened.folder.place}: {name}"] = found[name]
     first, second = tallies
     return round_numbers(
         compare_arms_of(tallies, first, second, list_ids(run.experiment, config.compare.split), config)

@@ -44,3 +44,8 @@ def read_peak_memory() -> int:
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
+
+
+def locate_cache() -> Path:
+    """Where made copies are kept: $RAGLIFT_CACHE, else the user's cache folder."""
+    return Path(os.environ.get("RAGLIFT_CACHE") or Path.home() / ".cache" / "raglift")

@@ -28,6 +28,7 @@ HUBS = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE
 # Python tells these to its auditors (docs.python.org/3/library/audit_events.html) before it does them.
 LOOKUPS = {"socket.getaddrinfo", "socket.gethostbyname"}
 SENDINGS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
+HERE = "a server on this machine, for example http://127.0.0.1:8000/v1"
 
 
 def is_offline() -> bool:
@@ -84,14 +85,14 @@ def refuse_connection(event: str, details: tuple[Any, ...]) -> None:
         )
 
 
-def require_local(url: str, where: str) -> None:
-    """InputError for an address on another machine while offline."""
+def require_local(url: str, where: str, expected: str = HERE) -> None:
+    """InputError for an address on another machine while offline; `expected` is what would do."""
     host = urlsplit(url).hostname
     if is_offline() and not is_here(host):
         raise InputError(
             where,
             f"{host} is another machine, and RAGLIFT_OFFLINE is set",
-            "a server on this machine, for example http://127.0.0.1:8000/v1",
+            expected,
             "unset RAGLIFT_OFFLINE to reach it",
         )
 

@@ -212,7 +212,10 @@ class RunFolder:
 
     The manifest (`manifest.json`) holds the experiment's name, a checksum for each finished artifact and
     what each stage was made from, so that a later call knows what is stale, torn or somebody else's.
+    `address` is where a run on object storage is kept, whose local copy this is then (see `runcopy`).
     """
+
+    address: str | None = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -238,6 +241,32 @@ class RunFolder:
 
     def report(self, kind: str) -> Path:
         return self.path / f"report.{kind}"
+
+    @property
+    def place(self) -> str:
+        """What names this run to a command: its path or its address."""
+        return self.address or str(self.path)
+
+    def locate(self, file: Path) -> str:
+        """Where people find one of its files."""
+        return str(file)
+
+    def put(self) -> None:
+        """Put what has changed where the run is kept: it is here."""
+
+    def put_soon(self) -> None:
+        """The same, where it was not done just now."""
+
+    def take(self, folder: Path) -> None:
+        """In a worker: bring a folder of files in step with the process that leads the run."""
+
+    def offer(self, files: Iterable[Path]) -> dict[str, str]:
+        """In a worker: files that it has made, with their checksums, for the process that leads the run."""
+        return {file.relative_to(self.path).as_posix(): hash_file(file) for file in files}
+
+    def accept(self, offered: Mapping[str, str]) -> list[Path]:
+        """In the process that leads the run: the files that a worker offers, which lie here from now on."""
+        return [self.path / name for name in offered]
 
     def read_manifest(self) -> dict[str, Any]:
         """The manifest, or its copy where it is torn or damaged; {} for a new folder.
@@ -330,7 +359,7 @@ class RunFolder:
                 say(f"{self.path / damage.file}: damaged ({damage.reason}): what is lost is left out")
             if damage.stage in before:
                 holder = read_holder(self.lock)
-                again = f"raglift run {self.read_manifest().get('source')} --run {self.path} makes just that again"
+                again = f"raglift run {self.read_manifest().get('source')} --run {self.place} makes just that again"
                 if holder:
                     again = f"wait for process {holder.get('process')}, which works on this run"
                 raise RunError(f"{self.path / damage.file}: damaged ({damage.reason})\n  to do: {again}")

@@ -35,6 +35,7 @@ from raglift.preflight import check_tokenizer
 from raglift.progress import say
 from raglift.prompts import PromptWriter
 from raglift.records import Experiment
+from raglift.runcopy import join_folder
 from raglift.runfolder import RunFolder, hash_content, hash_file
 
 MEMORY_SHARE = 0.7  # of the free memory that copies may take
@@ -58,7 +59,7 @@ class ModelShelf:
         config = self.config
         if Path(config.model).exists():  # another process may work in another folder
             config = config.model_copy(update={"model": str(Path(config.model).absolute())})
-        return str(self.folder.path.absolute()), config.model_dump_json(), self.identity
+        return self.folder.address or str(self.folder.path.absolute()), config.model_dump_json(), self.identity
 
     @cached_property
     def identity(self) -> str:
@@ -109,7 +110,7 @@ class ModelShelf:
                 str(self.folder.adapter(tuning, seed)),
                 "not trained yet",
                 "an adapter",
-                f"raglift train {self.folder.path}",
+                f"raglift train {self.folder.place}",
             )
         return hash_content(self.identity, hash_file(self._find_weights(tuning, seed)))
 
@@ -119,6 +120,7 @@ class ModelShelf:
             return self._base_model
         wanted = (tuning, seed)
         if wanted not in self._tuned:
+            self.folder.take(self.folder.adapter(tuning, seed))
             identity = self.identify(tuning, seed)
             while len(self._tuned) >= self.copies:  # frees the last copy before the next is made
                 self._tuned.popitem(last=False)
@@ -187,6 +189,15 @@ class RemoteShelf(ModelShelf):
             settings = settings.model_copy(update={"template": "founding", "answer_mark": ""})
         return PromptWriter(settings)
 
+    def describe(self) -> tuple[str, str, str]:
+        """As everywhere, on a path: limits hold for the one account of calls that all processes write."""
+        if self.folder.address is not None:
+            raise InputError(
+                f"--run {self.folder.address}", "a model on a server, called from several nodes",
+                "a path that all nodes share, for the account of its calls", "--engine local calls many at once too",
+            )  # fmt: skip
+        return super().describe()
+
     def check_experiment(self, experiment: Experiment) -> None:
         """Nothing: only the server knows its tokenizer and its window."""
 
@@ -234,11 +245,14 @@ def open_shelf(folder: str, settings: str, identity: str) -> ModelShelf:
     """The shelf of this process for another's; InputError where the two would not mean the same."""
     config = Config.model_validate_json(settings)
     prepare_network()  # a worker process begins here
-    run = RunFolder(Path(folder))
+    run = join_folder(folder)
     node = socket.gethostname()
-    if not run.manifest_file.exists():
+    if run.address is None and not run.manifest_file.exists():
         raise InputError(
-            folder, f"no run folder on node {node}", "a path that all nodes share", "--run DIR on a shared file system"
+            folder,
+            f"no run folder on node {node}",
+            "a path that all nodes share, or an address such as s3://bucket/run",
+            "--run DIR on a shared file system",
         )
     shelf = create_shelf(run, config)
     if shelf.identity != identity:

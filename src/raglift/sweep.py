@@ -17,6 +17,7 @@ from raglift.engines import Engine
 from raglift.experiment import Run, list_training_jobs, name_training, open_run, run_experiment
 from raglift.progress import say
 from raglift.report.sweep import write_sweep
+from raglift.runcopy import join_place, open_folder
 from raglift.runfolder import RunFolder, append_lines, recover_lines
 from raglift.statistics.multiplicity import adjust_holm
 
@@ -60,21 +61,22 @@ def expand_settings(overrides: Sequence[str]) -> tuple[list[str], list[Setting]]
 
 
 def run_sweep(
-    name_or_folder: str, run_folder: Path | None, overrides: Sequence[str], engine: Engine, **options: Any
-) -> tuple[dict[str, Any], Path]:
-    """Run every setting in `<run folder>/sweep/<setting>/`; what `sweep.json` holds, and the folder of its files.
+    name_or_folder: str, place: Path | str | None, overrides: Sequence[str], engine: Engine, **options: Any
+) -> tuple[dict[str, Any], RunFolder]:
+    """Run every setting in `<run folder>/sweep/<setting>/`; what `sweep/sweep.json` holds, and the run folder.
 
     Every setting is checked before the first one starts.
     """
     shared, settings = expand_settings(overrides)
     source = find_experiment(name_or_folder)
     config = load_config(source / "experiment.yaml", [*shared, *settings[0].list_overrides()], **options)
-    home = RunFolder(run_folder or Path("runs") / config.name)
-    home.claim(config.name)
-    folder = home.path / "sweep"
+    home = open_folder(place or Path("runs") / config.name)
     with home.hold_lock():
+        home.claim(config.name)
         runs = [
-            open_run(name_or_folder, folder / one.folder, [*shared, *one.list_overrides()], **options)
+            open_run(
+                name_or_folder, join_place(home.place, "sweep", one.folder), [*shared, *one.list_overrides()], **options
+            )
             for one in settings
         ]
         comparisons = []
@@ -86,8 +88,8 @@ def run_sweep(
                 del runs[number - 1].models  # its memory is wanted
             comparisons.append(run_setting(run, runs[:number]))
         sweep = summarize_sweep(settings, runs, comparisons)
-        write_sweep(folder, sweep)
-    return sweep, folder
+        write_sweep(home.path / "sweep", sweep)
+    return sweep, home
 
 
 def run_setting(run: Run, donors: Sequence[Run]) -> dict[str, Any]:

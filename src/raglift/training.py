@@ -53,12 +53,11 @@ class TrainingJob:
         return math.ceil(batches / settings.accumulation) * settings.epochs
 
 
-def train_on_shelf(unit: tuple[ModelShelf, TrainingJob], meter: Meter) -> list[str]:
-    """An engine's unit: train one adapter on the shelf's base model; the names of its files in the run folder."""
+def train_on_shelf(unit: tuple[ModelShelf, TrainingJob], meter: Meter) -> dict[str, str]:
+    """An engine's unit: train one adapter on the shelf's base model; its files' names and checksums."""
     shelf, job = unit
     check_adapter_reaches_output(shelf.base, shelf.config)
-    files = train_adapter(shelf.folder, shelf.base, shelf.config, job, meter)
-    return [str(file.relative_to(shelf.folder.path)) for file in files]
+    return shelf.folder.offer(train_adapter(shelf.folder, shelf.base, shelf.config, job, meter))
 
 
 def describe_unit(unit: tuple[ModelShelf, TrainingJob]) -> dict[str, Any]:

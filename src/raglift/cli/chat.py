@@ -68,4 +68,7 @@ def serve(
 
     options = ServerOptions(host, port, api_key_env, rate, queue)
     opened = reopen_run(run_dir, stage="answer")
-    serve_run(Asker(opened.experiment, opened.config, opened.contexts, opened.models), opened.folder, options)
+    try:
+        serve_run(Asker(opened.experiment, opened.config, opened.contexts, opened.models), opened.folder, options)
+    finally:
+        opened.folder.put()  # verdicts of those who chatted

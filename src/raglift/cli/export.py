@@ -46,7 +46,7 @@ def export(
         from raglift.grading.grades import read_grades
 
         grades = read_grades(opened.folder.grades(opened.config.grader))
-        folder = to or run_dir / "export" / "inspect"
+        folder = to or opened.folder.path / "export" / "inspect"
         answers = read_answers(opened.folder, opened.plan())
         files = write_logs(folder, opened.experiment, opened.config, answers, grades)
         show(f"logs: {len(files)} in {folder}; next: inspect view --log-dir {folder}")

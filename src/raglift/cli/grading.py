@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def grade(  # noqa: PLR0913, PLR0917  an option each for what, by whom and where to
-    run_dir: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
+    run_dir: Annotated[str | None, typer.Argument(help="A run folder or its address.")] = None,
     grader: Annotated[str | None, typer.Option(help="rubric or judge [default: the run's own].")] = None,
     answers: Annotated[Path | None, typer.Option(help="Answers from anywhere, JSONL.")] = None,
     questions: Annotated[str | None, typer.Option(help="questions.jsonl or an experiment.")] = None,
@@ -68,7 +68,7 @@ def grade(  # noqa: PLR0913, PLR0917  an option each for what, by whom and where
 
 
 def explain_grades(
-    run_dir: Path | None, answers: Path | None, questions: str | None, question: str | None, as_json: bool
+    run_dir: str | None, answers: Path | None, questions: str | None, question: str | None, as_json: bool
 ) -> None:
     """Print what each requirement found in the answers of a run or of a file."""
     from raglift.answering import read_answers
@@ -93,13 +93,13 @@ def explain_grades(
         show("\n\n".join(format_explanation(one) for one in found))
 
 
-def grade_run_folder(run_dir: Path, grader: str | None, overrides: list[str]) -> None:
+def grade_run_folder(run_dir: str, grader: str | None, overrides: list[str]) -> None:
     """Grade a run with its own grader or the named one."""
     from raglift.experiment import grade_answers
 
     check_grader(grader, f"raglift review {run_dir}: people grade there")
     opened = run_stage(run_dir, "grade", lambda run: grade_answers(run, grader), overrides)
-    show(f"grades: {opened.folder.grades(grader or opened.config.grader)}")
+    show(f"grades: {opened.folder.locate(opened.folder.grades(grader or opened.config.grader))}")
 
 
 def check_grader(grader: str | None, by_people: str) -> None:
@@ -175,8 +175,10 @@ def review(  # noqa: PLR0913, PLR0917  an option each for who, what and where
     if export is not None or import_from is not None:
         for line in exchange_tables(reviewed, export, import_from):
             show(line)
+        opened.folder.put()
         return
     serve_review(reviewed, language or opened.config.report.language, port, show)
+    opened.folder.put()
     show(describe_end(opened.folder, reviewed, ["raglift", *sys.argv[1:]]))
 
 
@@ -196,10 +198,11 @@ def agree(
     opened = read_run(run_dir, "compare")
     names = None if graders is None else [name.strip() for name in graders.split(",") if name.strip()]
     result = agree_graders(opened.folder, opened.experiment, opened.config, names)
+    opened.folder.put()
     if as_json:
         print_json(result)
     else:
-        show(f"{format_agreement(result)}\nagreement: {locate_agreement(opened.folder)}")
+        show(f"{format_agreement(result)}\nagreement: {opened.folder.locate(locate_agreement(opened.folder))}")
 
 
 @app.command()
@@ -217,7 +220,8 @@ def draw(
 
     opened = read_run(run_dir, "compare")
     drawn = draw_answers(opened.folder, opened.experiment, opened.config, labels)
+    opened.folder.put()
     if as_json:
         print_json(drawn)
     else:
-        show(format_draw(drawn, str(run_dir)))
+        show(format_draw(drawn, run_dir))

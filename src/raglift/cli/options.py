@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +25,13 @@ app = typer.Typer(
 )
 
 EXPERIMENT = Annotated[str, typer.Argument(help="An experiment folder, or a bundled name such as ml-qa-ko.")]
-RUN_DIR = Annotated[Path, typer.Argument(help="A run folder, for example runs/ml-qa-ko.")]
+RUN_DIR = Annotated[
+    str, typer.Argument(help="A run folder, for example runs/ml-qa-ko, or its address, s3://bucket/my-run.")
+]
+RUN = Annotated[
+    str | None,
+    typer.Option("--run", metavar="DIR", help="Run folder or its address [default: runs/<experiment>/]."),
+]
 AS_JSON = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")]
 OVERRIDES = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: --set train.epochs=5")
@@ -37,7 +42,7 @@ ADDRESS = Annotated[str | None, typer.Option(help="A Ray cluster's address [defa
 
 
 def run_stage(
-    run_dir: Path,
+    run_dir: str,
     name: str,
     stage: Any,
     judge_overrides: Sequence[str] = (),

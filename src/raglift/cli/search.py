@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from raglift.cli.options import AS_JSON, EXPERIMENT, OVERRIDES, app, print_json, show
+from raglift.cli.options import AS_JSON, EXPERIMENT, OVERRIDES, RUN, app, print_json, show
 from raglift.errors import InputError
 
 
@@ -17,7 +16,7 @@ def retrieve(
     question: Annotated[str | None, typer.Argument(help="The question; not with --all.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 3,
     every: Annotated[bool, typer.Option("--all", help="Hit rates over every question of the experiment.")] = False,
-    run_dir: Annotated[Path | None, typer.Option("--run", help="Run folder [default: runs/<experiment>/].")] = None,
+    run_dir: RUN = None,
     overrides: OVERRIDES = None,
     as_json: AS_JSON = False,
 ) -> None:
@@ -65,7 +64,7 @@ def retrieve(
 @app.command("tune-retriever")
 def tune_retriever(
     experiment: EXPERIMENT,
-    run_dir: Annotated[Path | None, typer.Option("--run", help="Run folder [default: runs/<experiment>/].")] = None,
+    run_dir: RUN = None,
     overrides: OVERRIDES = None,
     as_json: AS_JSON = False,
 ) -> None:
@@ -82,7 +81,7 @@ def tune_retriever(
     if as_json:
         print_json({**tuned.figures, "threshold": tuned.threshold, "weight": tuned.weight})
     else:
-        show(f"{describe_tuning(tuned)}\nretriever: {resolver.folder.retriever}")
+        show(f"{describe_tuning(tuned)}\nretriever: {resolver.folder.locate(resolver.folder.retriever)}")
 
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine.")

@@ -14,6 +14,7 @@ from raglift.cli.options import (
     ENGINE,
     EXPERIMENT,
     OVERRIDES,
+    RUN,
     RUN_DIR,
     app,
     print_json,
@@ -27,7 +28,7 @@ from raglift.errors import InputError
 @app.command()
 def run(  # noqa: PLR0913, PLR0917 - options, not parameters
     experiment: EXPERIMENT,
-    run_dir: Annotated[Path | None, typer.Option("--run", help="Run folder [default: runs/<experiment>/].")] = None,
+    run_dir: RUN = None,
     arms: ARMS = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Training seeds.")] = None,
     overrides: OVERRIDES = None,
@@ -45,6 +46,8 @@ def run(  # noqa: PLR0913, PLR0917 - options, not parameters
 
       raglift run my-experiment --run /shared/my-run --seeds 5 --engine ray --address head:6379
 
+      raglift run my-experiment --run s3://bucket/my-run
+
       raglift run my-experiment --set train.epochs=5,10,20 --set lora.rank=8,64
     """
     from raglift.experiment import open_run, run_experiment
@@ -60,12 +63,12 @@ def run(  # noqa: PLR0913, PLR0917 - options, not parameters
     if as_json:
         print_json(comparison)
     else:
-        print_summary(comparison, opened.config.report.language, opened.folder.report("html"))
+        print_summary(comparison, opened.config.report.language, opened.folder.locate(opened.folder.report("html")))
 
 
 def sweep_settings(
     experiment: str,
-    run_dir: Path | None,
+    run_dir: str | None,
     overrides: list[str],
     engine: tuple[str, str | None],
     as_json: bool,
@@ -79,11 +82,11 @@ def sweep_settings(
     from raglift.sweep import run_sweep
 
     with closing(open_engine(*engine)) as opened:
-        sweep, folder = run_sweep(experiment, run_dir, overrides, opened, **options)
+        sweep, home = run_sweep(experiment, run_dir, overrides, opened, **options)
     if as_json:
         print_json(sweep)
     else:
-        print_sweep(sweep, folder / "sweep.html")
+        print_sweep(sweep, home.locate(home.path / "sweep" / "sweep.html"))
 
 
 @app.command()
@@ -91,8 +94,8 @@ def index(run_dir: RUN_DIR) -> None:
     """Build or refresh the passage index of a run. Example: raglift index runs/ml-qa-ko"""
     from raglift.experiment import index_passages
 
-    run_stage(run_dir, "index", index_passages)
-    show(f"index: {run_dir / 'index'}")
+    folder = run_stage(run_dir, "index", index_passages).folder
+    show(f"index: {folder.locate(folder.index)}")
 
 
 @app.command()
@@ -100,8 +103,8 @@ def train(run_dir: RUN_DIR, engine: ENGINE = "local", address: ADDRESS = None) -
     """Train the adapters that are missing. Example: raglift train runs/ml-qa-ko"""
     from raglift.experiment import train_adapters
 
-    run_stage(run_dir, "train", train_adapters, engine=engine, address=address)
-    show(f"adapters: {run_dir / 'adapters'}")
+    folder = run_stage(run_dir, "train", train_adapters, engine=engine, address=address).folder
+    show(f"adapters: {folder.locate(folder.path / 'adapters')}")
 
 
 @app.command()
@@ -109,14 +112,14 @@ def answer(run_dir: RUN_DIR, engine: ENGINE = "local", address: ADDRESS = None) 
     """Make the answers that are missing. Example: raglift answer runs/ml-qa-ko"""
     from raglift.experiment import answer_questions
 
-    run_stage(run_dir, "answer", answer_questions, engine=engine, address=address)
-    show(f"answers: {run_dir / 'answers.jsonl'}")
+    folder = run_stage(run_dir, "answer", answer_questions, engine=engine, address=address).folder
+    show(f"answers: {folder.locate(folder.answers)}")
 
 
 @app.command()
 def compare(
-    run_dir: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
-    other_run: Annotated[Path | None, typer.Argument(help="A second run folder, compared with the first.")] = None,
+    run_dir: Annotated[str | None, typer.Argument(help="A run folder or its address.")] = None,
+    other_run: Annotated[str | None, typer.Argument(help="A second run folder, compared with the first.")] = None,
     a: Annotated[str | None, typer.Option("--a", help="An arm; with --table a prefix, with --grades a name.")] = None,
     b: Annotated[str | None, typer.Option("--b", help="The arm (or prefix) that is compared with it.")] = None,
     table: Annotated[Path | None, typer.Option(help="A CSV: question,PREFIX_correct,PREFIX_total,…")] = None,
@@ -162,7 +165,7 @@ def compare(
 
 
 def compare_run_folders(
-    run_dir: Path, other_run: Path | None, a: str | None, b: str | None
+    run_dir: str, other_run: str | None, a: str | None, b: str | None
 ) -> tuple[dict[str, Any], str]:
     """The run's own comparison, another pair of its arms, or an arm of two runs; and the report's language."""
     from raglift.experiment import compare_arms, read_comparison, read_comparison_of_two, reopen_run
@@ -186,5 +189,5 @@ def report(run_dir: RUN_DIR) -> None:
     """Write the report of a compared run. Example: raglift report runs/ml-qa-ko"""
     from raglift.experiment import report_run
 
-    opened = run_stage(run_dir, "report", report_run)
-    show(f"report: {opened.folder.report('html')}")
+    folder = run_stage(run_dir, "report", report_run).folder
+    show(f"report: {folder.locate(folder.report('html'))}")

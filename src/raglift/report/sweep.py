@@ -38,7 +38,7 @@ def write_sweep(folder: Path, sweep: dict[str, Any]) -> list[Path]:
     return files
 
 
-def print_sweep(sweep: dict[str, Any], file: Path, console: Console | None = None) -> None:
+def print_sweep(sweep: dict[str, Any], file: Path | str, console: Console | None = None) -> None:
     """The table on standard output (or to `console`), of the two compared arms alone; last, where the page is.
 
     Up to three keys have a column each, and heads break where they can: that fits into 80 columns.
