@@ -64,13 +64,15 @@ main()
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A real cluster of node processes on this machine; each node computes one unit at a time."""
     from ray.cluster_utils import Cluster
 
     from raglift.engines import ray as _  # noqa: F401 - sets what Ray reads when it starts
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAGLIFT_CACHE", str(tmp_path_factory.mktemp("head")))
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     yield cluster
     ray.shutdown()
     cluster.shutdown()
@@ -191,6 +193,30 @@ def test_a_killed_node_loses_nothing(cluster: Any, engine: Any, tiny_experiment:
     assert json.loads(out) == comparison, "and nothing else on standard output"
     assert read_rows(tmp_path / "ray") == expected
     assert read_weights(tmp_path / "ray") == read_weights(tmp_path / "local") != []
+
+
+def test_nodes_that_share_nothing_but_an_address(
+    cluster: Any, engine: Any, tiny_experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver and a second node have caches of their own, and so has the first: adapters go through the storage."""
+    pytest.importorskip("obstore", reason="the extra raglift[storage] is not installed")
+    settings = ["precision=float32", "arms=sft.none,rag-sft.oracle", "answer.questions_per_batch=1"]
+    comparison = run_experiment(open_run(str(tiny_experiment), tmp_path / "local", settings))
+    monkeypatch.setenv("RAGLIFT_CACHE", str(tmp_path / "second"))
+    second = cluster.add_node(num_cpus=1)
+    monkeypatch.setenv("RAGLIFT_CACHE", str(tmp_path / "driver"))
+    run = open_run(str(tiny_experiment), (tmp_path / "storage").as_uri(), settings)
+    run.engine = engine
+    with run.folder.hold_lock():
+        found = run_experiment(run)
+    cluster.remove_node(second)
+    assert found == comparison
+    assert read_rows(run.folder.path) == read_rows(tmp_path / "local")
+    assert read_weights(run.folder.path) == read_weights(tmp_path / "local") != []
+    assert run.folder.path.is_relative_to(tmp_path / "driver")
+    (there,) = (tmp_path / "second" / "runs").iterdir()
+    assert read_weights(there), "the second node computed in a folder of its own"
+    assert not (there / "answers.jsonl").exists()
 
 
 def test_units_of_a_killed_node_are_computed_again(cluster: Any, engine: Any, tmp_path: Path) -> None:
