@@ -7,17 +7,18 @@ import json
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from conftest import build_tiny_model, write_experiment
 from fault_lab import CALM, Disturbance, Ended, Lab, compare_folders, count_made
 from object_store_fixture import ObjectStore, describe_access, run_object_store
 from raglift import answering, objectstorage, runcopy
+from raglift.cli import app
 from raglift.errors import InputError, RunError
 from raglift.runcopy import RunCopy, join_folder, join_place, open_folder
 from raglift.runfolder import append_lines, recover_lines, write_json
@@ -121,12 +122,7 @@ def open_newest(store: ObjectStore) -> dict[str, dict[str, str]]:
     return dict(json.loads(store.objects[newest]))
 
 
-def test_commands_find_a_run_by_its_address(
-    enter: Callable[[str], None],
-    machines: Machines,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_commands_find_a_run_by_its_address(enter: Callable[[str], None], machines: Machines) -> None:
     enter("one")
     mine = open_folder(ADDRESS)
     with mine.hold_lock():
@@ -135,20 +131,14 @@ def test_commands_find_a_run_by_its_address(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.read_bytes())
     enter("two")
-    monkeypatch.setattr(sys, "argv", ["raglift", "report", ADDRESS])
-    from raglift.cli import main
 
-    main()
-    assert capsys.readouterr().out == f"report: {ADDRESS}/report.html\n"
-    monkeypatch.setattr(sys, "argv", ["raglift", "agree", ADDRESS, "--graders", "rubric,human"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2, "no verdicts by people"
-    monkeypatch.setattr(sys, "argv", ["raglift", "report", "s3://bucket/nothing"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert "s3://bucket/nothing: no run folder" in capsys.readouterr().err
+    command = CliRunner()
+    told = command.invoke(app, ["report", ADDRESS], catch_exceptions=False)
+    assert told.stdout == f"report: {ADDRESS}/report.html\n"
+    told = command.invoke(app, ["compare", ADDRESS, "--json"], catch_exceptions=False)
+    assert json.loads(told.stdout) == json.loads((machines.calm / "comparison.json").read_text())
+    with pytest.raises(InputError, match="s3://bucket/nothing: no run folder"):
+        command.invoke(app, ["report", "s3://bucket/nothing"], catch_exceptions=False)
 
 
 def test_rows_of_two_machines_are_united_and_nothing_else(
@@ -162,10 +152,13 @@ def test_rows_of_two_machines_are_united_and_nothing_else(
     enter("two")
     other = open_folder(ADDRESS)
     append_lines(other.grades("human"), [{"key": "b"}])
+    append_lines(other.answers, [{"key": "1", "text": "graded nowhere"}, {"key": "2"}])
     append_lines(mine.grades("human"), [{"key": "c"}])
+    append_lines(mine.answers, [{"key": "1", "text": "graded"}])
     mine.put()
     other.put()
     assert [row["key"] for row in recover_lines(other.grades("human"))] == ["a", "c", "b"]
+    assert recover_lines(other.answers) == [{"key": "1", "text": "graded"}, {"key": "2"}]
     with (
         pytest.raises(RunError, match=r"process \d+ on .* has put manifest.json since this command began"),
         mine.hold_lock(),

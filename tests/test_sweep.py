@@ -15,6 +15,7 @@ from raglift.engines.local import LocalEngine
 from raglift.errors import InputError
 from raglift.report.sweep import draw_sweep, list_cells, print_sweep, write_markdown, write_page
 from raglift.report.texts import speak
+from raglift.runcopy import join_place, open_folder
 from raglift.runfolder import recover_lines
 from raglift.statistics.multiplicity import adjust_holm
 from raglift.sweep import expand_settings, run_sweep
@@ -57,13 +58,21 @@ def test_every_setting_is_run_and_what_they_share_is_made_once(
     assert "\n| 2 | " in (folder / "sweep.md").read_text()
 
 
-def test_adapters_of_another_setting_are_taken_over(tiny_experiment: Path, tmp_path: Path) -> None:
+def test_adapters_of_another_setting_are_taken_over_at_an_address_too(
+    tiny_experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("obstore", reason="the extra raglift[storage] is not installed")
+    monkeypatch.setenv("RAGLIFT_CACHE", str(tmp_path / "cache"))
     overrides = ["answer.temperature=0,0.6", "arms=sft.none,rag-sft.oracle", "answer.samples=1"]
-    sweep, home = run_sweep(str(tiny_experiment), tmp_path / "run", overrides, LocalEngine())
-    folder = home.path / "sweep"
-    logs = [(folder / row["folder"] / "training.sft-seed0.jsonl").read_bytes() for row in sweep["settings"]]
+    sweep, home = run_sweep(str(tiny_experiment), (tmp_path / "there").as_uri(), overrides, LocalEngine())
+    assert home.locate(home.path / "sweep" / "sweep.html") == f"{(tmp_path / 'there').as_uri()}/sweep/sweep.html"
+    there = tmp_path / "there" / "sweep"
+    assert json.loads((there / "sweep.json").read_text()) == sweep
+    assert all((there / row["folder"] / "report.html").exists() for row in sweep["settings"]), "where the page links"
+    folders = [open_folder(join_place(home.place, "sweep", row["folder"])).path for row in sweep["settings"]]
+    logs = [(folder / "training.sft-seed0.jsonl").read_bytes() for folder in folders]
     assert logs[0] == logs[1], "its times included"
-    manifests = [json.loads((folder / row["folder"] / "manifest.json").read_text()) for row in sweep["settings"]]
+    manifests = [json.loads((folder / "manifest.json").read_text()) for folder in folders]
     assert manifests[0]["stages"]["train:sft-seed0"]["files"] == manifests[1]["stages"]["train:sft-seed0"]["files"]
 
 

@@ -203,10 +203,12 @@ class RunCopy(RunFolder):
                     bar.advance(1, name)
 
     def _unite(self, name: str, checksum: str) -> None:
-        lines = self.storage.read_object(checksum).splitlines(keepends=True)
-        known = set(lines)
-        mine = [line for line in _read_rows(self.path / name).splitlines(keepends=True) if line not in known]
-        write_atomically(self.path / name, b"".join([*lines, *mine]))
+        """Theirs, and what only this side has; of two answers under one key theirs, which may be graded by now."""
+        file, lines = self.path / name, self.storage.read_object(checksum).splitlines(keepends=True)
+        identify = _read_key if file == self.answers else bytes
+        known = {identify(line) for line in lines}
+        mine = [line for line in _read_rows(file).splitlines(keepends=True) if identify(line) not in known]
+        write_atomically(file, b"".join([*lines, *mine]))
 
     def _put_objects(self, newest: Version) -> dict[str, str]:
         """Put what the newest version does not hold; all files with their checksums."""
@@ -330,6 +332,14 @@ def _read_rows(file: Path) -> bytes:
     """The whole rows of a file that may be being written."""
     data = file.read_bytes()
     return data[: data.rfind(b"\n") + 1]
+
+
+def _read_key(line: bytes) -> object:
+    """An answer's key; None for a line that is none."""
+    try:
+        return json.loads(line)["key"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _describe_writer() -> dict[str, Any]:
