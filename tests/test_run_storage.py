@@ -224,6 +224,24 @@ def test_a_worker_takes_adapters_and_offers_what_it_made(enter: Callable[[str], 
         assert json.loads(taken.read_text()) == {"from": "driver, not put"}, "on its own machine the driver's is newest"
 
 
+def test_what_is_damaged_or_lost_in_the_copy_is_fetched_again(
+    enter: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter("one")
+    mine = open_folder(ADDRESS)
+    with mine.hold_lock():
+        mine.claim("tiny")
+        write_json(mine.comparison, {"lift": 1})
+        write_json(mine.report("json"), {"lift": 1})
+        mine.record_artifact("compare", "", [mine.comparison])
+        mine.record_artifact("report", "", [mine.report("json")])
+    mine.comparison.write_bytes(mine.comparison.read_bytes().replace(b"1", b"7"))
+    mine.report("json").unlink()
+    again = open_folder(ADDRESS)
+    assert again.list_damage() == [] and json.loads(again.report("json").read_text()) == {"lift": 1}
+    assert "comparison.json, report.json damaged in" in capsys.readouterr().err
+
+
 def test_what_others_wrote_there_harms_nothing(enter: Callable[[str], None], store: ObjectStore) -> None:
     enter("one")
     with open_folder(ADDRESS).hold_lock():

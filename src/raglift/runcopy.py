@@ -86,6 +86,7 @@ class RunCopy(RunFolder):
                 newest = self.storage.read_newest()
                 with suppress(FileNotFoundError):  # a newer version has replaced what was about to be fetched
                     self._merge(newest, yields=True)
+                    self._heal(newest.files)
                     break
             else:
                 raise StorageError(self.place, f"objects that version {newest.number} names are missing")
@@ -187,6 +188,16 @@ class RunCopy(RunFolder):
         for name in united:
             self._unite(name, there[name])
         self._note(newest)
+
+    def _heal(self, there: Checksums) -> None:
+        """Fetch again what was put as its stage had made it, and has been damaged or lost here since."""
+        here = self._scan()
+        stages = self.read_manifest().get("stages", {}).values()
+        made = {name: checksum for noted in stages for name, checksum in noted["files"].items()}
+        damaged = [name for name, checksum in made.items() if there.get(name) == checksum != here.get(name)]
+        if damaged:
+            say(f"{self.place}: {', '.join(damaged[:4])} damaged in {self.path}: fetched again")
+            self._take(damaged, there)
 
     def _take(self, names: Sequence[str], there: Checksums) -> None:
         """Fetch these files, and remove those that are no longer there."""
