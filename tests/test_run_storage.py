@@ -7,9 +7,11 @@ import json
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -17,7 +19,7 @@ from typer.testing import CliRunner
 from conftest import build_tiny_model, write_experiment
 from fault_lab import CALM, Disturbance, Ended, Lab, compare_folders, count_made
 from object_store_fixture import ObjectStore, describe_access, run_object_store
-from raglift import answering, objectstorage, runcopy
+from raglift import answering, objectstorage, runcopy, runfolder
 from raglift.cli import app
 from raglift.errors import InputError, RunError
 from raglift.runcopy import RunCopy, join_folder, join_place, open_folder
@@ -240,6 +242,34 @@ def test_what_is_damaged_or_lost_in_the_copy_is_fetched_again(
     again = open_folder(ADDRESS)
     assert again.list_damage() == [] and json.loads(again.report("json").read_text()) == {"lift": 1}
     assert "comparison.json, report.json damaged in" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_no_failure_of_the_storage(
+    enter: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter("one")
+    mine = open_folder(ADDRESS)
+    with mine.hold_lock():
+        mine.claim("tiny")
+        write_json(mine.comparison, {"lift": "1" * 2**20})
+    enter("two")
+    with monkeypatch.context() as patch:
+
+        def make_on_full_disk(dir: Path, prefix: str) -> tuple[int, str]:
+            descriptor, name = tempfile.mkstemp(dir=dir, prefix=prefix)
+            if not prefix.startswith(".comparison"):
+                return descriptor, name
+            os.close(descriptor)
+            return os.open("/dev/full", os.O_WRONLY), name  # what is written there fails as on a full disk
+
+        patch.setattr(runfolder, "tempfile", SimpleNamespace(mkstemp=make_on_full_disk))
+        with pytest.raises(
+            RunError, match=r"comparison\.json: cannot be written \(No space left(?s:.*)free some space"
+        ):
+            open_folder(ADDRESS)
+    (copy,) = (path for path in (mine.path.parents[2] / "two" / "runs").iterdir())
+    assert {file.name for file in copy.iterdir()} == {".manifest.copy.json"}, "nothing half written stays"
+    assert open_folder(ADDRESS).comparison.read_bytes() == mine.comparison.read_bytes()
 
 
 def test_what_others_wrote_there_harms_nothing(enter: Callable[[str], None], store: ObjectStore) -> None:

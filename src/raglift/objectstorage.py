@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -22,6 +20,7 @@ from typing import Any
 
 from raglift.errors import InputError, RagliftError, RunError
 from raglift.offline import require_local
+from raglift.runfolder import open_atomically
 
 ADDRESS = re.compile(r"[a-z][a-z0-9+]*://\S+")
 CHECKSUM = re.compile(r"[0-9a-f]{64}")
@@ -110,23 +109,19 @@ class ObjectStorage:
     def get_object(self, checksum: str, target: Path, folder: Path) -> None:
         """Write an object to `target`, whole or not at all, by way of a temporary file in `folder`.
 
-        FileNotFoundError where it is gone, StorageError where its bytes are others.
+        FileNotFoundError where it is gone, StorageError where its bytes are others, RunError where the disk is full.
         """
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".fetched.")
-        try:
-            with self._explain(FileNotFoundError), os.fdopen(descriptor, "wb") as stream:
-                digest = hashlib.sha256()
-                for chunk in self._store.get(f"objects/{checksum}").stream():
-                    digest.update(chunk)
-                    stream.write(chunk)
+        with open_atomically(target, folder) as stream:
+            digest = hashlib.sha256()
+            for chunk in self._stream_object(checksum):
+                digest.update(chunk)
+                stream.write(chunk)
             if digest.hexdigest() != checksum:
                 raise StorageError(self.address, f"objects/{checksum[:12]}… is damaged (its checksum differs)")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+
+    def _stream_object(self, checksum: str) -> Iterator[Any]:
+        with self._explain(FileNotFoundError):  # the storage's errors alone, not those of who writes the chunks
+            yield from self._store.get(f"objects/{checksum}").stream()
 
     def read_object(self, checksum: str) -> bytes:
         """An object's bytes; FileNotFoundError where it is gone."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from raglift.changes import describe_changes
 from raglift.datasets import dump_line
@@ -58,7 +58,7 @@ def explain_disk_errors(file: Path) -> Iterator[None]:
         if code in (errno.ENOSPC, errno.EDQUOT):
             todo = "free some space and run the same command again: finished work is kept"
         elif code in (errno.EROFS, errno.EACCES, errno.EPERM):
-            todo = "choose a folder that can be written with --run DIR"
+            todo = "choose a folder that can be written: --run DIR, or RAGLIFT_CACHE for what is kept at an address"
         else:
             todo = "mend it and run the same command again: finished work is kept"
         raise RunError(f"{file}: cannot be written ({os.strerror(code)})\n  to do: {todo}") from error
@@ -71,15 +71,18 @@ def _find_disk_code(error: Exception) -> int | None:
     return next((code for code, words in DISK_WORDS.items() if words.search(str(error))), None)
 
 
-def write_atomically(file: Path, content: str | bytes) -> None:
-    """Write to a temporary file beside it, sync, rename: readers see the old file or the new one, whole."""
-    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+@contextmanager
+def open_atomically(file: Path, folder: Path | None = None) -> Iterator[BinaryIO]:
+    """A stream to a temporary file, synced and renamed at the end: readers see the old file or the new one, whole.
+
+    `folder` is where the temporary file lies, on the same file system; by default beside the file.
+    """
     with explain_disk_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+        descriptor, temporary = tempfile.mkstemp(dir=folder or file.parent, prefix=f".{file.name}.")
         try:
             with os.fdopen(descriptor, "wb") as stream:
-                stream.write(data)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             Path(temporary).chmod(0o644)
@@ -87,6 +90,12 @@ def write_atomically(file: Path, content: str | bytes) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def write_atomically(file: Path, content: str | bytes) -> None:
+    """Write a file's whole content; see `open_atomically`."""
+    with open_atomically(file) as stream:
+        stream.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 
 
 def write_json(file: Path, value: Any) -> None:
