@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from transformers import DataCollatorWithFlattening, Gemma3ForCausalLM, Gemma3TextConfig
 
 from raglift.config import Config, LoraConfig
 from raglift.models import answer_loss, packing
@@ -15,6 +16,8 @@ from raglift.models.answer_loss import AnswerHead, replace_head
 from raglift.models.cache import RoomyLayer, place_children
 from raglift.models.loading import LoadedModel, load_model
 from raglift.models.lora import clear, draw_dropped, fuse_lora
+from raglift.models.norms import find_scale, fuse_norms
+from raglift.models.row_attention import ENDS, part_rows
 
 
 @pytest.fixture
@@ -52,6 +55,80 @@ def test_fused_lora_has_the_librarys_output_and_gradients(loaded: LoadedModel) -
     torch.testing.assert_close(fused[0], plain[0], rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(fused[1], plain[1], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+@pytest.fixture
+def tiny_gemma():  # type: ignore[no-untyped-def]
+    """Norms of 1 + weight, few heads for the keys, and a window shorter than the rows."""
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=1, head_dim=8, sliding_window=5, layer_types=["sliding_attention", "full_attention"],
+    )  # fmt: skip
+    model = Gemma3ForCausalLM(config)
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if "norm" in name:
+                weights.normal_(0, 0.5)
+                weights.requires_grad_(False)
+    return model
+
+
+def test_fused_norms_have_the_librarys_output_and_gradients(loaded: LoadedModel, tiny_gemma) -> None:  # type: ignore[no-untyped-def]
+    ids = torch.randint(5, 300, (2, 17), generator=torch.Generator().manual_seed(0))
+    for model in (add_adapter(loaded, LoraConfig(rank=4, dropout=0.0), 0), tiny_gemma):
+        plain = measure_gradients(model, ids)
+        with fuse_norms(model):
+            fused_norms = [name for name, part in model.named_modules() if "forward" in vars(part)]
+            assert any("input_layernorm" in name for name in fused_norms)
+            fused = measure_gradients(model, ids)
+        assert not any("forward" in vars(part) for part in model.modules()), "put back"
+        torch.testing.assert_close(fused[0], plain[0], rtol=1e-4, atol=1e-5)
+        for ours, theirs in zip(fused[1], plain[1], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_a_norm_that_learns_or_computes_something_else_is_left_alone(tiny_gemma) -> None:  # type: ignore[no-untyped-def]
+    norm = tiny_gemma.model.norm
+    assert find_scale(norm) is not None
+    norm.weight.requires_grad_(True)
+    assert find_scale(norm) is None
+    norm.weight.requires_grad_(False)
+    norm.forward = lambda x: 2 * x
+    assert find_scale(norm) is None
+
+
+@pytest.mark.parametrize("lengths", [(9, 4, 12), (17,), (1, 8)])
+def test_attention_within_rows_is_that_of_the_masked_square(tiny_gemma, lengths: tuple[int, ...]) -> None:  # type: ignore[no-untyped-def]
+    generator = torch.Generator().manual_seed(0)
+    rows = [{"input_ids": torch.randint(5, 300, (n,), generator=generator).tolist()} for n in lengths]
+    joined = DataCollatorWithFlattening(return_flash_attn_kwargs=True)(rows)
+    ids, positions = joined["input_ids"], joined["position_ids"]
+
+    def measure(**ends: object) -> list[torch.Tensor]:
+        logits = tiny_gemma(input_ids=ids, position_ids=positions, use_cache=False, **ends).logits
+        logits.square().sum().backward()
+        gradients = [weights.grad.clone() for weights in tiny_gemma.parameters() if weights.requires_grad]
+        tiny_gemma.zero_grad()
+        return [logits.detach(), *gradients]
+
+    plain = measure()
+    with part_rows(tiny_gemma, joined) as is_parted:
+        assert is_parted
+        parted = measure(**{name: joined[name] for name in ENDS})
+    assert tiny_gemma.config._attn_implementation == "sdpa", "put back"
+    for ours, theirs in zip(parted, plain, strict=True):
+        assert (ours - theirs).norm() <= 1e-5 * theirs.norm()
+
+
+def test_rows_stay_one_square_where_attention_is_something_else(tiny_gemma) -> None:  # type: ignore[no-untyped-def]
+    rows = [{"input_ids": list(range(5, 20))}, {"input_ids": list(range(30, 42))}]
+    joined = DataCollatorWithFlattening(return_flash_attn_kwargs=True)(rows)
+    for layer in tiny_gemma.model.layers:
+        layer.self_attn.sliding_window = None  # the mask knows of a window, the layer does not tell
+    with part_rows(tiny_gemma, joined) as is_parted:
+        assert not is_parted
+        assert tiny_gemma.config._attn_implementation == "sdpa"
 
 
 def test_fused_lora_drops_values_at_the_given_rate_and_keeps_the_mean(loaded: LoadedModel) -> None:

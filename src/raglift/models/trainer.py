@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from transformers import DataCollatorWithFlattening, PrinterCallback, Trainer, T
 from raglift.models.answer_loss import TOLERANCE, AnswerHead, replace_head
 from raglift.models.loading import LoadedModel
 from raglift.models.lora import fuse_lora
+from raglift.models.norms import fuse_norms
+from raglift.models.row_attention import ENDS, part_rows
 from raglift.prompts import TrainingRow
 
 IGNORED = -100  # the label that cross-entropy leaves out
@@ -57,7 +59,7 @@ def choose_collator(model: Any, rows: Sequence[dict[str, list[int]]], pad_token:
     Attention that only looks at positions keeps them apart; a recurrent layer or an old mask does not.
     """
     flatten = DataCollatorWithFlattening()
-    pair = [{"input_ids": row["input_ids"], "labels": row["labels"]} for row in (rows[0], rows[-1])]
+    pair = choose_pair(rows)
     length = len(pair[1]["input_ids"])
     alone, joined = flatten(pair[1:]), flatten(pair)
     was_training = model.training
@@ -70,6 +72,12 @@ def choose_collator(model: Any, rows: Sequence[dict[str, list[int]]], pad_token:
     model.train(was_training)
     is_same = bool((found - expected).norm() <= TOLERANCE * expected.norm())
     return flatten if is_same else PaddingCollator(pad_token)
+
+
+def choose_pair(rows: Sequence[dict[str, list[int]]]) -> list[dict[str, list[int]]]:
+    """The first row and the longest, on which two ways of computing a batch are compared."""
+    longest = max(rows, key=lambda row: len(row["input_ids"]))
+    return [{"input_ids": row["input_ids"], "labels": row["labels"]} for row in (rows[0], longest)]
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,7 @@ class AnswerTrainer(Trainer):
             position_ids=inputs["position_ids"],
             use_cache=False,
             logits_to_keep=columns - 1,  # what predicts a token stands one place before it
+            **{name: inputs[name] for name in ENDS if name in inputs},
         )
         learned = targets != IGNORED
         if not learned.any():
@@ -141,10 +150,18 @@ def open_trainer(
     model: Any, rows: Sequence[dict[str, list[int]]], pad_token: int, arguments: TrainingArguments
 ) -> Iterator[AnswerTrainer]:
     """A trainer of a model with an adapter on encoded rows; the model is changed for speed while it is open."""
+    base = model.get_base_model()
     probe = torch.tensor([rows[0]["input_ids"]], device=model.device)
-    with replace_head(model.get_base_model(), probe) as head, fuse_lora(model):
+    with ExitStack() as changes:
+        head = changes.enter_context(replace_head(base, probe))
+        changes.enter_context(fuse_lora(model))
+        changes.enter_context(fuse_norms(model))
         # Asked with the head away: hidden states tell as much as logits, for less.
         collator = choose_collator(model, rows, pad_token)
+        if isinstance(collator, DataCollatorWithFlattening):
+            with_ends = DataCollatorWithFlattening(return_flash_attn_kwargs=True)
+            if changes.enter_context(part_rows(base, with_ends(choose_pair(rows)))):
+                collator = with_ends
         trainer = AnswerTrainer(
             model=model,
             head=head,
