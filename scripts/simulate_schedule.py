@@ -114,9 +114,9 @@ def summarize(stage: Stage, cluster: Cluster, runs: int = 20) -> tuple[float, fl
     return ideal / 3600, np.mean(makespans) / 3600, np.percentile(makespans, 95) / 3600, float(lost)
 
 
-# A whole run of ml-qa-ko on two cores (docs/performance.md): 3,072 answers in 627 s, 1,200 training rows in 1,130 s.
-ANSWERS_A_SECOND = 3072 / 627
-SECONDS_A_ROW = 1130 / 1200
+# A whole run of ml-qa-ko on two cores (docs/performance.md): 3,072 answers in 551 s, 1,200 training rows in 1,018 s.
+ANSWERS_A_SECOND = 3072 / 551
+SECONDS_A_ROW = 1018 / 1200
 BATCH = 32  # questions, the default; four samples of each
 # 100,000 questions × 8 arms; a node is one slot.
 ANSWERING = Stage(units=8 * 100_000 // BATCH, mean=4 * BATCH / ANSWERS_A_SECOND)

@@ -22,7 +22,7 @@ def fuzz_reader(name: str, seconds: int, log: Path) -> tuple[int, int, int]:
     """Inputs, branches reached and exit status of one reader's fuzzing."""
     command = [
         sys.executable, str(Path(__file__).with_name("fuzz_readers.py")), name, str(CORPUS / name),
-        f"-max_total_time={seconds}", "-timeout=120", "-max_len=4096", "-print_final_stats=1",
+        f"-max_total_time={seconds}", "-timeout=1200", "-max_len=4096", "-print_final_stats=1",
         f"-artifact_prefix={log.parent}/{name}-",
     ]  # fmt: skip
     with log.open("wb") as stream:

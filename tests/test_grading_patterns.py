@@ -246,8 +246,9 @@ def test_a_denied_match_hides_no_later_one() -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["", "re:", "re: (a", r"re: (?=a)", r"re: (a)\1", "re: {no such term}", "formula:", "formula: 재현율", "!!", " … "],
-)
+    ["", "re:", "re: (a", r"re: (?=a)", r"re: (a)\1", "re: {no such term}", "formula:", "formula: 재현율", "!!", " … ",
+     "re: [\udcff]", "re: a\\\udcff"],
+)  # fmt: skip
 def test_unreadable_pattern_is_the_users_error(pattern: str) -> None:
     with pytest.raises(InputError) as problem:
         compile_pattern(pattern, load_terms())

@@ -63,3 +63,12 @@ def test_a_seed_decides_everything(schedule: ModuleType) -> None:
     stage = schedule.Stage(500, 30.0)
     assert schedule.simulate(stage, cluster, 3) == schedule.simulate(stage, cluster, 3)
     assert schedule.simulate(stage, cluster, 3) != schedule.simulate(stage, cluster, 4)
+
+
+def test_the_page_calculates_from_the_same_figures(schedule: ModuleType) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "scale.md").read_text(encoding="utf-8")
+    answers, seconds = f"{schedule.ANSWERS_A_SECOND:.2f}", f"{schedule.SECONDS_A_ROW:.2f}"
+    for text in (f"| {answers} answers a second |", f"32e6 / {answers} =", f"4 × 32 / {answers} ="):
+        assert text in page
+    for text in (f"| {seconds} s a training row |", f"260 × {seconds} s =", f"23,000 rows × {seconds} s ="):
+        assert text in page

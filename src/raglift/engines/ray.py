@@ -76,7 +76,7 @@ class RemoteMeter:
 
 def compute_unit(work: Callable[[Any, Meter], Any], unit: Any, threads: int, meter: RemoteMeter) -> tuple[Any, int]:
     """In a worker: the unit's result and its steps."""
-    redirect_lines(lambda line: ray.get(meter.board.say.remote(line)))  # its last words come before its result
+    redirect_lines(lambda line: meter.board.say.remote(line).future().result())
     torch = sys.modules.get("torch")
     if torch is not None:  # as many threads as in the driver, or sums would be rounded differently
         torch.set_num_threads(threads)

@@ -131,6 +131,10 @@ def _compile(source: str, expression: str) -> Any:
     options.log_errors = False
     try:
         return re2.compile(expression.encode(), options)
+    except UnicodeEncodeError:
+        raise InputError(
+            f"pattern '{source}'", "half of a character (a lone surrogate)", "text", "save the file as UTF-8"
+        ) from None
     except re2.error as problem:
         detail = problem.args[0] if problem.args else problem
         detail = detail.decode("utf-8", "replace") if isinstance(detail, bytes) else detail
