@@ -79,8 +79,9 @@ def answer_in_terminal(dialogue: Dialogue, question: str) -> None:
 def prepare_conversation(dialogue: Dialogue) -> None:
     """Load the model, and open the index where it is searched, so that the first question waits for neither."""
     asker = dialogue.asker
-    asker.models.preload((), asker.seed)
-    asker.open_search(dialogue.list_arms())
+    arms = dialogue.list_arms()
+    asker.models.preload(list(dict.fromkeys(arm.tuning for arm in arms)), asker.seed)
+    asker.open_search(arms)
 
 
 def hold_conversation(dialogue: Dialogue) -> None:

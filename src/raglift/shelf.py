@@ -42,14 +42,14 @@ MEMORY_SHARE = 0.7  # of the free memory that copies may take
 
 
 class ModelShelf:
-    """Loads the base once and keeps `copies` tuned copies, the longest unused leaves first.
+    """Loads the base once and keeps `copies` models ready to answer, the longest unused leaves first.
 
     Pickled it is its folder and settings alone; a process that gets it from another keeps one, with what it loaded.
     """
 
     def __init__(self, folder: RunFolder, config: Config, copies: int = 1) -> None:
         self.folder, self.config, self.copies = folder, config, copies
-        self._tuned: OrderedDict[tuple[str, int], LocalModel] = OrderedDict()
+        self._ready: OrderedDict[tuple[str, int], LocalModel] = OrderedDict()
 
     def __reduce__(self) -> tuple[Callable[..., ModelShelf], tuple[str, str, str]]:
         return open_shelf, self.describe()
@@ -65,10 +65,6 @@ class ModelShelf:
     def identity(self) -> str:
         """What identifies the base, without loading it."""
         return identify_base(self.config)
-
-    @cached_property
-    def _base_model(self) -> LocalModel:
-        return LocalModel(self.base, self.identity)
 
     @cached_property
     def base(self) -> LoadedModel:
@@ -116,21 +112,22 @@ class ModelShelf:
 
     def provide(self, tuning: str, seed: int) -> TextModel:
         """The model of (tuning, seed)."""
-        if tuning == "base":
-            return self._base_model
-        wanted = (tuning, seed)
-        if wanted not in self._tuned:
-            self.folder.take(self.folder.adapter(tuning, seed))
+        wanted = (tuning, 0 if tuning == "base" else seed)
+        if wanted not in self._ready:
+            if tuning != "base":
+                self.folder.take(self.folder.adapter(tuning, seed))
             identity = self.identify(tuning, seed)
-            while len(self._tuned) >= self.copies:  # frees the last copy before the next is made
-                self._tuned.popitem(last=False)
-            merged = merge_adapter(self.base, self.folder.adapter(tuning, seed))
-            self._tuned[wanted] = LocalModel(merged, identity)
-        self._tuned.move_to_end(wanted)
-        return self._tuned[wanted]
+            while len(self._ready) >= self.copies:  # frees the last one before the next is made
+                self._ready.popitem(last=False)
+            self._ready[wanted] = LocalModel(self._tune(tuning, seed), identity)
+        self._ready.move_to_end(wanted)
+        return self._ready[wanted]
+
+    def _tune(self, tuning: str, seed: int) -> LoadedModel:
+        return self.base if tuning == "base" else merge_adapter(self.base, self.folder.adapter(tuning, seed))
 
     def preload(self, tunings: Sequence[str], seed: int) -> None:
-        """Make as many of the tuned copies as the free memory holds beside the base, at least one."""
+        """Make as many of the models ready as the free memory holds beside the base, at least one."""
         weights = sum(part.numel() * part.element_size() for part in self.base.model.parameters())
         on_gpu = self.base.device.type == "cuda"
         free = torch.cuda.mem_get_info()[0] if on_gpu else psutil.virtual_memory().available

@@ -79,9 +79,9 @@ class ModelsOfRun:
 
 
 def load_models(asker: Asker) -> ModelsOfRun:
-    """Load index and weights now, so that no request waits for them: as many tuned copies as memory holds."""
+    """Load index and weights now, so that no request waits for them: as many tunings as memory holds."""
     say(f"index: {asker.retriever.index.size} passages")
-    tunings = list(dict.fromkeys(arm.tuning for arm in asker.list_arms() if arm.tuning != "base"))
+    tunings = list(dict.fromkeys(arm.tuning for arm in asker.list_arms()))
     asker.models.preload(tunings, asker.seed)
     return ModelsOfRun(asker)
 
