@@ -18,9 +18,9 @@ LAYERS = {  # docs/design.md, "Layers": imports only go down or sideways
     },
     2: {"retrieval", "models", "prompts", "statistics", "engines"},
     3: {
-        "training", "answering", "grading", "report", "preflight", "ask", "contexts", "comparison", "agreement",
-        "comparison_files", "export",
-        "correction", "benchmarks", "shelf", "dialogue", "importing", "outlook",
+        "training", "answering", "answers", "grading", "report", "preflight", "ask", "contexts", "comparison",
+        "agreement", "comparison_files", "export", "correction", "benchmarks", "shelf", "dialogue", "importing",
+        "outlook",
     },
     4: {"experiment", "sweep", "serve"},
     5: {"cli", "__main__", "documentation"},

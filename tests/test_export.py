@@ -11,7 +11,7 @@ import pytest
 
 from conftest import write_experiment
 from raglift import cli
-from raglift.answering import read_answers
+from raglift.answers import read_answers
 from raglift.config import AnswerConfig
 from raglift.errors import InputError, RunError
 from raglift.experiment import Run, answer_questions, compare_arms, grade_answers, report_run
@@ -48,7 +48,7 @@ def test_plain_loading_answers_as_the_run_does(run: Run, tmp_path: Path, capsys:
     base = AutoModelForCausalLM.from_pretrained(run.config.model, dtype="auto")
     adapted = PeftModel.from_pretrained(base, tmp_path / "out" / "adapter")
     greedy = AnswerConfig(temperature=0, max_new_tokens=12, stop="token")
-    answers = read_answers(run.folder, run.plan())
+    answers = read_answers(run.folder, run.list_keys())
     prompts = list(dict.fromkeys(answer.prompt for answer in answers if answer.arm == "rag-sft.oracle"))
     ours = run.models.provide("rag-sft", 0).complete_prompts(prompts, [["n"]] * len(prompts), greedy)
     different = 0
@@ -133,7 +133,7 @@ def test_inspect_logs(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[st
     run_command("export", str(run.folder.path), "--inspect", "--to", str(tmp_path))
     assert "4 in" in capsys.readouterr().out
     grades = read_grades(run.folder.grades("rubric"))
-    answers = read_answers(run.folder, run.plan())
+    answers = read_answers(run.folder, run.list_keys())
     for arm in run.config.arms:
         read = log.read_eval_log(str(tmp_path / f"{arm}.eval"))
         mine = [answer for answer in answers if answer.arm == arm]

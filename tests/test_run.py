@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from raglift.answering import read_answers, write_rows
+from raglift.answering import write_rows
+from raglift.answers import hash_sources, read_answers
 from raglift.errors import InputError
 from raglift.experiment import Run, compare_arms, open_run, read_comparison_of_two, reopen_run, run_experiment
 from raglift.grading.grades import read_grades
@@ -42,7 +44,7 @@ def test_run_writes_every_artifact_and_a_complete_comparison(tiny_experiment: Pa
     assert {"a", "b", "lift", "ci95", "p_value", "test", "verdict", "minimum_detectable_lift"} <= set(comparison)
     assert comparison["a"]["arm"] == "sft.none"
     assert set(comparison["arms"]) == {"base.none", "base.oracle", "sft.none", "rag-sft.oracle"}
-    answers = read_answers(run.folder, run.plan())
+    answers = read_answers(run.folder, run.list_keys())
     assert len(answers) == 4 * 6 * 2
     assert set(read_grades(run.folder.grades("rubric"))) == {answer.key for answer in answers}
 
@@ -107,7 +109,7 @@ def test_changed_question_reruns_its_own_answers_only(tiny_experiment: Path, tmp
 
     edit_rows(tiny_experiment / "questions.jsonl", reword)
     again = run_tiny(tiny_experiment, tmp_path / "run")
-    after = {answer.key: answer for answer in read_answers(again.folder, again.plan())}
+    after = {answer.key: answer for answer in read_answers(again.folder, again.list_keys())}
     new = [answer for key, answer in after.items() if key not in before]
     assert {answer.question_id for answer in new} == {"q-recall"}
     assert len(new) == 4 * 2
@@ -194,6 +196,66 @@ def test_stage_commands_reopen_the_run(tiny_experiment: Path, tmp_path: Path) ->
     run_tiny(tiny_experiment, tmp_path / "run")
     again = reopen_run(tmp_path / "run")
     assert again.config.model_dump() == open_run(str(tiny_experiment), tmp_path / "run").config.model_dump()
+
+
+def test_stages_that_read_answers_load_no_model(tiny_experiment: Path, tmp_path: Path) -> None:
+    run_tiny(tiny_experiment, tmp_path / "run", "answer.samples=1")
+    code = """
+import sys
+from raglift.cli import app
+for words in ("grade RUN", "grade RUN --explain", "compare RUN", "compare RUN RUN --a sft.none", "report RUN",
+              "review RUN --export RUN/table", "draw RUN --labels 4"):
+    app(words.replace("RUN", sys.argv[1]).split(), standalone_mode=False)
+heavy = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "lancedb", "pandas", "kiwipiepy")
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines()[-1:] == ["[]"], done.stderr
+
+
+def test_noted_keys_are_those_of_the_plan_whatever_has_changed(
+    tiny_experiment: Path, tiny_model: Path, tmp_path: Path, edit_rows
+) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    settings = [f"model={model}", "answer.samples=1", "arms=base.oracle,sft.none", "compare.b=base.oracle"]
+    folder = run_tiny(tiny_experiment, tmp_path / "run", *settings).folder
+    weights, seen = folder.weights("sft", 0), []
+
+    def list_noted() -> list[str]:
+        opened = open_run(str(tiny_experiment), folder.path, settings)
+        keys = opened.list_keys()
+        assert keys == [answer.key for batch in opened.plan() for answer in batch.answers]
+        again = open_run(str(tiny_experiment), folder.path, settings)
+        assert again.list_keys() == keys and "models" not in again.__dict__, "the next one finds the note"
+        return keys
+
+    def swap(file: Path, old: str, new: str) -> None:
+        file.write_text(file.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+    changes: dict[str, Callable[[], object]] = {
+        "nothing": lambda: None,
+        "question": lambda: edit_rows(
+            tiny_experiment / "questions.jsonl", lambda rows: rows[0].update(question="리콜?")
+        ),
+        "passage": lambda: edit_rows(tiny_experiment / "passages.jsonl", lambda rows: rows[0].update(text="재현율 뜻")),
+        "setting": lambda: settings.append("answer.temperature=0.5"),
+        "adapter": lambda: weights.write_bytes(weights.read_bytes()[:-1] + b"1"),
+        "model": lambda: swap(model / "config.json", '"rms_norm_eps": 1e-06', '"rms_norm_eps": 1e-05'),
+    }
+    for name, change in changes.items():
+        change()
+        keys = list_noted()
+        assert keys not in seen, name
+        seen.append(keys)
+    opened = open_run(str(tiny_experiment), folder.path, settings)
+    sources = hash_sources(opened.config, opened.experiment, folder)
+    folder.ranking.write_text("{}")
+    assert hash_sources(opened.config, opened.experiment, folder) != sources
+    edit_rows(tiny_experiment / "questions.jsonl", lambda rows: rows[1]["rubric"]["must"].append(["비율"]))
+    folder.plan.write_text(folder.plan.read_text().replace(seen[-1][0], seen[0][0]))
+    assert list_noted() == seen[-1], "no answer depends on a rubric; a damaged note is none"
 
 
 def test_whole_grid_runs(tiny_experiment: Path, tmp_path: Path) -> None:

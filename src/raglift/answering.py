@@ -1,14 +1,15 @@
-"""The `answer` stage: a plan of every answer with its key, done batch by batch, resumed by key."""
+"""The `answer` stage: the planned answers that are missing, made batch by batch, resumed by key."""
 
 from __future__ import annotations
 
 import dataclasses
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raglift.answers import Batch, PlannedAnswer
 from raglift.changes import describe_changes
 from raglift.config import Config
 from raglift.engines import Engine
@@ -16,82 +17,16 @@ from raglift.errors import RunError
 from raglift.models.completions import TextModel
 from raglift.models.loading import release_memory
 from raglift.progress import Meter
-from raglift.prompts import PromptContext, PromptWriter
-from raglift.records import Answer, Arm, Question, Retrieved
+from raglift.records import Answer, Question
 from raglift.runfolder import (
     RunFolder,
     append_lines,
     find_broken_lines,
-    hash_content,
     recover_lines,
     seal_line,
     write_atomically,
 )
 from raglift.shelf import ModelShelf
-
-
-@dataclass(frozen=True)
-class PlannedAnswer:
-    """One answer to be made, by `weights`. `noise` names its sampling noise and is the same in every arm."""
-
-    key: str
-    arm: Arm
-    seed: int
-    question_id: str
-    sample: int
-    prompt: str
-    passages: tuple[Retrieved, ...]
-    noise: str
-    weights: str
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Answers of the same weights that are computed together; the unit of resume."""
-
-    id: str
-    answers: tuple[PlannedAnswer, ...]
-
-
-def plan_answers(
-    config: Config,
-    questions: Sequence[Question],
-    contexts: Mapping[str, Mapping[str, PromptContext]],
-    identify: Callable[[str, int], str],
-    prompts: PromptWriter,
-) -> list[Batch]:
-    """The whole plan, arm by arm, in batches of questions of similar length.
-
-    Where a question's prompt is the same in a later arm of the same weights (the search found the right passage, say),
-    so are its answers, for the noise is the same too: they belong to the first arm's batch and are computed once.
-
-    Args:
-        config: arms, seeds and decoding.
-        questions: the evaluation questions.
-        contexts: context name -> question id -> what its prompt holds; a question that a context does not
-            have (no counterfactual, say) is left out of that arm.
-        identify: (tuning, seed) -> identity of the weights that answer.
-        prompts: writes the prompts.
-    """
-    decoding = config.answer.model_dump(exclude={"questions_per_batch", "distractors"})
-    batches = []
-    for seed in config.list_seeds():
-        by_prompt: dict[tuple[str, str, str], list[PlannedAnswer]] = {}
-        by_arm: list[list[list[PlannedAnswer]]] = []
-        for arm in config.list_arms():
-            weights = identify(arm.tuning, seed)
-            by_arm.append([])
-            for question in questions:
-                context = contexts[arm.context].get(question.id)
-                if context is None:
-                    continue
-                prompt = prompts.write_prompt(question.question, context.texts)
-                group = by_prompt.setdefault((arm.tuning, question.id, prompt), [])
-                if not group:
-                    by_arm[-1].append(group)
-                group += _plan_question(config, arm, seed, question, context, prompt, (weights, decoding))
-        batches += [batch for groups in by_arm for batch in _cut_batches(groups, config.answer.questions_per_batch)]
-    return batches
 
 
 @dataclass(frozen=True)
@@ -175,48 +110,6 @@ def explain_replaced(
 def _list_some(ids: Sequence[str], most: int = 4) -> str:
     names = list(dict.fromkeys(ids))
     return ", ".join(names[:most]) + (f" and {len(names) - most} more questions" if len(names) > most else "")
-
-
-def read_answers(folder: RunFolder, batches: Sequence[Batch]) -> list[Answer]:
-    """The planned answers that exist, in the plan's order; rows that are no longer planned are left out."""
-    rows = {row["key"]: row for row in recover_lines(folder.answers) if "key" in row}
-    keys = [answer.key for batch in batches for answer in batch.answers]
-    return [parse_answer(rows[key]) for key in keys if key in rows]
-
-
-def parse_answer(row: dict[str, object]) -> Answer:
-    """An answer from its JSONL row."""
-    known = {field.name for field in dataclasses.fields(Answer)}
-    passages = tuple(Retrieved(**passage) for passage in row.get("passages", ()))  # type: ignore[attr-defined]
-    return Answer(**{**{key: row[key] for key in known & row.keys()}, "passages": passages})  # type: ignore[arg-type]
-
-
-def _plan_question(
-    config: Config,
-    arm: Arm,
-    seed: int,
-    question: Question,
-    context: PromptContext,
-    prompt: str,
-    made_by: tuple[str, dict[str, object]],
-) -> list[PlannedAnswer]:
-    planned = []
-    for sample in range(config.answer.samples):
-        noise = hash_content(seed, question.question, sample)
-        key = hash_content(str(arm), prompt, question.question, *made_by, noise)
-        planned.append(PlannedAnswer(key, arm, seed, question.id, sample, prompt, context.passages, noise, made_by[0]))
-    return planned
-
-
-def _cut_batches(groups: Sequence[Sequence[PlannedAnswer]], size: int) -> list[Batch]:
-    ordered = sorted(groups, key=lambda group: (len(group[0].prompt), group[0].question_id))
-    count = -(-len(ordered) // size)
-    batches = []
-    for index in range(count):
-        part = ordered[index * len(ordered) // count : (index + 1) * len(ordered) // count]
-        answers = tuple(answer for group in part for answer in group)
-        batches.append(Batch(hash_content([answer.key for answer in answers]), answers))
-    return batches
 
 
 def _answer_batch(

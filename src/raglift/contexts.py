@@ -51,8 +51,8 @@ class ContextResolver:
         return self.ranking
 
     def read_ranking(self) -> Ranking | None:
-        """The ranking where this run has one."""
-        return self.ranking if self.needs_search() else None
+        """The ranking as it was made last, where this run has one."""
+        return read_ranking(self.folder.ranking) if self.needs_search() else None
 
     @cached_property
     def ranking(self) -> Ranking:

@@ -7,13 +7,13 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from raglift.answering import Batch, answer_batches, explain_replaced, list_answering_jobs, plan_answers, read_answers
+from raglift.answers import Batch, hash_sources, note_keys, plan_answers, read_answers, read_keys
 from raglift.changes import describe_changes
 from raglift.comparison import (
     check_same_questions,
@@ -30,21 +30,25 @@ from raglift.correction import weigh_grades
 from raglift.datasets import find_experiment, load_experiment
 from raglift.engines import Engine
 from raglift.engines.local import LocalEngine
-from raglift.errors import InputError
+from raglift.errors import InputError, RunError
 from raglift.grading.graders import GRADERS
 from raglift.grading.grades import grade_run, read_grades
 from raglift.grading.judge import JudgeGrader
 from raglift.machine import describe_machine, read_peak_memory
-from raglift.preflight import check_experiment
+from raglift.preflight import check_experiment, check_rubrics, check_settings
 from raglift.progress import say
 from raglift.prompts import PromptContext
 from raglift.records import Experiment
 from raglift.report.writing import write_report
 from raglift.runcopy import open_folder
-from raglift.runfolder import RunFolder, hash_content, recover_lines, write_json
-from raglift.shelf import ModelShelf, create_shelf
+from raglift.runfolder import STAGES, RunFolder, hash_content, recover_lines, write_json
 from raglift.storedrun import read_run
-from raglift.training import TrainingJob, describe_unit, train_on_shelf
+
+# What computes with models is imported where that is done: torch and its libraries take some 8 s of processor time,
+# and grading, comparing and reporting need none of them.
+if TYPE_CHECKING:
+    from raglift.shelf import ModelShelf
+    from raglift.training import TrainingJob
 
 PACKAGES = (
     "raglift",
@@ -90,6 +94,8 @@ class Run:
 
     @cached_property
     def models(self) -> ModelShelf:
+        from raglift.shelf import create_shelf
+
         return create_shelf(self.folder, self.config)
 
     def check_model(self) -> None:
@@ -105,6 +111,26 @@ class Run:
         }
         models = self.models
         return plan_answers(self.config, self.experiment.questions, contexts, models.identify, models.prompts)
+
+    def list_keys(self) -> list[str]:
+        """The keys of the planned answers, in the plan's order.
+
+        The last plan's, as it noted them, where it would be the same today: then no model, tokenizer or search is
+        opened. Else the ranking too is made again where it is stale.
+        """
+        noted = read_keys(self.folder.plan, hash_sources(self.config, self.experiment, self.folder))
+        if noted is not None:
+            return noted
+        index_passages(self)
+        batches = self.plan()
+        with suppress(RunError):  # a folder that cannot be written has no note: reading takes longer there
+            self.note_plan(batches)
+        return [answer.key for batch in batches for answer in batch.answers]
+
+    def note_plan(self, batches: Sequence[Batch]) -> None:
+        """Write down a plan's keys for the stages that read answers."""
+        keys = [answer.key for batch in batches for answer in batch.answers]
+        note_keys(self.folder.plan, hash_sources(self.config, self.experiment, self.folder), keys)
 
 
 def open_run(name_or_folder: str, place: Path | str | None, overrides: Sequence[str] = (), **options: Any) -> Run:
@@ -144,7 +170,9 @@ def claim_folder(run: Run) -> None:
 def reopen_run(place: Path | str, judge_overrides: Sequence[str] = (), stage: str = "index") -> Run:
     """The run that a folder holds, checked, to do one stage of it; see `read_run`."""
     stored = read_run(place, stage, judge_overrides)
-    check_experiment(stored.experiment, stored.config)
+    check_settings(stored.experiment, stored.config)
+    if STAGES.index(stage) <= STAGES.index("grade"):  # later stages read grades and no rubric
+        check_rubrics(stored.experiment)
     return Run(stored.folder, stored.experiment, stored.config, stored.source)
 
 
@@ -193,6 +221,8 @@ def index_passages(run: Run) -> None:
 
 def train_adapters(run: Run) -> None:
     """Train the adapter of every (tuning, seed) that an arm needs and that is not there whole."""
+    from raglift.training import describe_unit, train_on_shelf
+
     jobs = list_training_jobs(run)
     if not jobs:
         return
@@ -207,6 +237,8 @@ def train_adapters(run: Run) -> None:
 
 def list_training_jobs(run: Run) -> list[TrainingJob]:
     """The adapters that are missing, stale or damaged; says why where it trains one again."""
+    from raglift.training import TrainingJob
+
     config = run.config
     tunings = dict.fromkeys(arm.tuning for arm in config.list_arms() if arm.tuning != "base")
     jobs = []
@@ -241,7 +273,10 @@ def name_training(tuning: str, seed: int) -> str:
 
 def answer_questions(run: Run) -> None:
     """Make every planned answer that is missing."""
+    from raglift.answering import answer_batches, explain_replaced, list_answering_jobs
+
     batches = run.plan()
+    run.note_plan(batches)
     parts = {
         "weights": {
             f"{tuning}-seed{seed}": run.models.identify(tuning, seed)
@@ -273,7 +308,7 @@ def grade_answers(run: Run, grader: str | None = None) -> None:
         if isinstance(build, JudgeGrader):
             build.engine = run.engine
             run.folder.update_manifest(config=run.config.model_dump(mode="json"))
-        answers = read_answers(run.folder, run.plan())
+        answers = read_answers(run.folder, run.list_keys())
         parts = {
             "rubrics": hash_content([asdict(question) for question in run.experiment.questions]),
             "answers": hash_content([[answer.key, answer.text] for answer in answers]),
@@ -303,12 +338,10 @@ def compare_arms(run: Run) -> dict[str, Any]:
 def read_comparison(run: Run, config: Config) -> dict[str, Any]:
     """The comparison under a config (another headline, say), not written anywhere."""
     grades = read_grades(run.folder.grades(config.grader))
-    ranking = run.contexts.read_ranking()
-    batches = run.plan()
-    answers = read_answers(run.folder, batches)
-    planned = sum(len(batch.answers) for batch in batches)
-    if len(answers) < planned:
-        say(f"{planned - len(answers)} of {planned} planned answers are missing; raglift answer makes them")
+    keys = run.list_keys()
+    answers, ranking = read_answers(run.folder, keys), run.contexts.read_ranking()
+    if len(answers) < len(keys):
+        say(f"{len(keys) - len(answers)} of {len(keys)} planned answers are missing; raglift answer makes them")
     ungraded = sum(answer.key not in grades for answer in answers)
     if ungraded:
         say(f"{ungraded} of {len(answers)} answers have no grade by {config.grader} and count as unscored")
@@ -324,7 +357,7 @@ def read_comparison_of_two(run: Run, other: Run, arm: str | None, other_arm: str
     tallies = {}
     for name, opened in zip(arms, (run, other), strict=True):
         grades = read_grades(opened.folder.grades(opened.config.grader))
-        found = tally_answers(read_answers(opened.folder, opened.plan()), grades)
+        found = tally_answers(read_answers(opened.folder, opened.list_keys()), grades)
         check_same_questions(opened.experiment, opened.config, found, (name,))
         tallies[f"{opened.folder.place}: {name}"] = found[name]
     first, second = tallies

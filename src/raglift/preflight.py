@@ -17,10 +17,15 @@ from raglift.records import Arm, Experiment, Question, Rubric
 
 def check_experiment(experiment: Experiment, config: Config) -> None:
     """Everything that can be checked without a model; InputError for the first problem."""
+    check_settings(experiment, config)
+    check_rubrics(experiment)
+
+
+def check_settings(experiment: Experiment, config: Config) -> None:
+    """Arms and prompts; InputError for the first problem."""
     check_arms(experiment, config)
     if config.prompt.template != "chat":  # the chat template is the tokenizer's
         check_template(PromptWriter(config.prompt))
-    check_rubrics(experiment)
 
 
 def check_arms(experiment: Experiment, config: Config) -> None:

@@ -229,6 +229,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.manifest_file = path / "manifest.json"
+        self.plan = path / "plan.json"
         self.answers = path / "answers.jsonl"
         self.comparison = path / "comparison.json"
         self.log = path / "answers.log"
@@ -241,6 +242,9 @@ class RunFolder:
 
     def adapter(self, tuning: str, seed: int) -> Path:
         return self.path / "adapters" / f"{tuning}-seed{seed}"
+
+    def weights(self, tuning: str, seed: int) -> Path:
+        return self.adapter(tuning, seed) / "adapter_model.safetensors"
 
     def training_log(self, tuning: str, seed: int) -> Path:
         return self.path / f"training.{tuning}-seed{seed}.jsonl"

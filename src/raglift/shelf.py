@@ -95,7 +95,7 @@ class ModelShelf:
 
     def has(self, tuning: str, seed: int) -> bool:
         """Whether there are weights for (tuning, seed)."""
-        return tuning == "base" or self._find_weights(tuning, seed).exists()
+        return tuning == "base" or self.folder.weights(tuning, seed).exists()
 
     def identify(self, tuning: str, seed: int) -> str:
         """A hash of the weights that answer as (tuning, seed)."""
@@ -108,7 +108,7 @@ class ModelShelf:
                 "an adapter",
                 f"raglift train {self.folder.place}",
             )
-        return hash_content(self.identity, hash_file(self._find_weights(tuning, seed)))
+        return hash_content(self.identity, hash_file(self.folder.weights(tuning, seed)))
 
     def provide(self, tuning: str, seed: int) -> TextModel:
         """The model of (tuning, seed)."""
@@ -151,9 +151,6 @@ class ModelShelf:
 
     def note_spending(self) -> None:
         """Write down what answering cost; nothing here."""
-
-    def _find_weights(self, tuning: str, seed: int) -> Path:
-        return self.folder.adapter(tuning, seed) / "adapter_model.safetensors"
 
 
 class RemoteShelf(ModelShelf):

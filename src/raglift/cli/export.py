@@ -41,13 +41,13 @@ def export(
 
     opened = reopen_run(run_dir, stage="compare" if inspect else "answer")
     if inspect:
-        from raglift.answering import read_answers
+        from raglift.answers import read_answers
         from raglift.export.logs import write_logs
         from raglift.grading.grades import read_grades
 
         grades = read_grades(opened.folder.grades(opened.config.grader))
         folder = to or opened.folder.path / "export" / "inspect"
-        answers = read_answers(opened.folder, opened.plan())
+        answers = read_answers(opened.folder, opened.list_keys())
         files = write_logs(folder, opened.experiment, opened.config, answers, grades)
         show(f"logs: {len(files)} in {folder}; next: inspect view --log-dir {folder}")
         return

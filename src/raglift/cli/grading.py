@@ -71,7 +71,7 @@ def explain_grades(
     run_dir: str | None, answers: Path | None, questions: str | None, question: str | None, as_json: bool
 ) -> None:
     """Print what each requirement found in the answers of a run or of a file."""
-    from raglift.answering import read_answers
+    from raglift.answers import read_answers
     from raglift.datasets import load_questions
     from raglift.experiment import reopen_run
     from raglift.grading.explaining import explain_answers, explain_file, explanation_as_json, format_explanation
@@ -80,7 +80,7 @@ def explain_grades(
     if run_dir is not None:
         opened = reopen_run(run_dir, stage="grade")
         asked, passages = opened.experiment.questions, opened.experiment.passages
-        given = read_answers(opened.folder, opened.plan())
+        given = read_answers(opened.folder, opened.list_keys())
         found = explain_answers(given, asked, RubricGrader(passages), question)
     elif answers is not None and questions is not None:
         listed, known = load_questions(questions)

@@ -23,9 +23,10 @@ from transformers.utils import logging as transformers_logging
 from raglift.config import Config
 from raglift.errors import InputError
 from raglift.machine import locate_cache
+from raglift.models.identity import identify_model
 from raglift.offline import check_hub
 from raglift.prompts import PromptWriter
-from raglift.runfolder import hash_content, hash_file
+from raglift.runfolder import hash_file
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def locate_model(name: str) -> str | Path:
 def identify_base(config: Config) -> str:
     """What identifies the config's model in an answer's key, without loading its weights."""
     precision = choose_precision(config.precision, choose_device(config.device))
-    return identify_model(config.model, Path(str(locate_model(config.model))), precision)
+    return identify_model(config.model, Path(str(locate_model(config.model))), str(precision))
 
 
 @contextmanager
@@ -121,18 +122,6 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float32
 
 
-def identify_model(name: str, folder: Path, precision: torch.dtype) -> str:
-    """A hash of name, precision and, for a folder, of its config and the sizes and heads of its weights."""
-    traces: list[Any] = [name, str(precision)]
-    if folder.is_dir():
-        traces = [str(precision)]
-        for file in sorted(folder.glob("*.json")):
-            traces.append([file.name, hash_file(file)])
-        for file in sorted(folder.glob("*.safetensors")):
-            traces.append([file.name, file.stat().st_size, _hash_samples(file)])
-    return hash_content(traces)
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a library ran out of the processor's or the GPU's memory."""
     text = str(error).lower()
@@ -148,17 +137,6 @@ def release_memory() -> None:
         trim(0)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _hash_samples(file: Path, pieces: int = 64, length: int = 65536) -> str:
-    # Reading every byte of a large model at each start costs more than it tells: 64 pieces spread over it do.
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        parts = []
-        for piece in range(pieces):
-            stream.seek(max(0, size - length) * piece // max(1, pieces - 1))
-            parts.append(stream.read(length).hex() if size < length else hash_content(stream.read(length).hex()))
-    return hash_content(parts)
 
 
 def explain_load_failure(name: str, error: Exception) -> InputError:
