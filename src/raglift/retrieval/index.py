@@ -99,7 +99,7 @@ class Index:
         """32 hexadecimal digits over embedder, tokenizer and every (id, text)."""
         rows = self._read("id", "hash")
         pairs = sorted(zip(rows["id"].to_pylist(), rows["hash"].to_pylist(), strict=True))
-        return hash_content(FORMAT, self.embedder.name, name_tokenizer(), pairs)
+        return hash_content(FORMAT, self.embedder.identity, name_tokenizer(), pairs)
 
     @cached_property
     def texts(self) -> dict[str, str]:
@@ -250,7 +250,7 @@ def build_index(
     table, reason = _open_or_reject(folder, embedder)
     if reason and not isinstance(folder, Path):  # what lies there may be somebody else's
         raise InputError(
-            f"retrieval.index: {folder}", reason, f"an index built with {embedder.name}, or none",
+            f"retrieval.index: {folder}", reason, f"an index built with {embedder.identity}, or none",
             "mend the address or its keys in the environment (AWS_ENDPOINT, AWS_ACCESS_KEY_ID, …), or choose another",
         )  # fmt: skip
     known = _read_hashes(table) if table is not None else {}
@@ -281,7 +281,7 @@ def open_index(folder: Path | str, embedder: Embedder) -> Index:
         raise InputError(
             str(folder),
             reason or "no index",
-            f"an index built with {embedder.name}",
+            f"an index built with {embedder.identity}",
             "build it with: raglift index RUN_DIR",
         )
     return Index(table, embedder)
@@ -343,7 +343,7 @@ def _open_or_reject(folder: Path | str, embedder: Embedder) -> tuple[Any, str | 
 def _describe_maker(embedder: Embedder) -> dict[str, str]:
     return {
         "format": FORMAT,
-        "embedder": embedder.name,
+        "embedder": embedder.identity,
         "dimensions": str(embedder.dimensions),
         "tokenizer": name_tokenizer(),
     }
