@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from raglift.contexts import open_search
 from raglift.errors import InputError
 from raglift.records import Passage
 from raglift.retrieval import index as index_module
+from raglift.retrieval.embedders import EMBEDDERS
 from raglift.retrieval.index import Index, build_index, open_index
 from retrieval_fixture import PASSAGES, LetterEmbedder
 
@@ -83,6 +85,40 @@ def test_a_corrupted_index_is_rebuilt_and_says_so(tmp_path: Path, harm: str) -> 
     assert index.report is not None
     assert "cannot be read" in (index.report.rebuilt_because or "")
     assert index.search_tokens(["pr-auc"], 1)[0].passage_id == "pr-auc"
+
+
+@pytest.mark.parametrize("part", ["data", "_indices"])
+def test_altered_bytes_are_noticed_by_their_checksum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
+    monkeypatch.setitem(EMBEDDERS, "e5-small", LetterEmbedder)
+    resolver = open_search("ml-qa-ko", tmp_path)
+    whole = resolver.open_retriever().index.vectors
+    assert "index is built again" not in capsys.readouterr().err
+    file = max(resolver.folder.index.rglob(f"{part}/**/*.lance"), key=lambda file: file.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 3)
+    file.write_bytes(content)
+    index = open_search("ml-qa-ko", tmp_path).open_retriever().index
+    assert (index.vectors == whole).all()
+    assert index.search_tokens(["recall"], 1)
+    said = capsys.readouterr().err
+    assert f"{file.relative_to(tmp_path)} is damaged (its checksum differs): the index is built again" in said
+    open_search("ml-qa-ko", tmp_path).open_retriever()
+    assert "damaged" not in capsys.readouterr().err
+
+
+def test_a_build_ended_before_its_last_step_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(index_module, "_index_columns", _interrupt)
+        build(tmp_path / "index", PASSAGES)
+    index, embedder = build(tmp_path / "index", PASSAGES)
+    assert embedder.embedded == 0
+    assert [found.columns for found in index.table.list_indices()] == [["tokens"]]
+
+
+def _interrupt(_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_long_passages_and_duplicates_are_said(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -90,6 +91,10 @@ class ContextResolver:
         if damage not in (None, "not done yet"):
             again = f"raglift tune-retriever {self.experiment.folder} --run {folder.place}"
             raise RunError(f"{folder.place}: {damage}\n  to do: {again}")
+        changed = folder.find_changed_file("index") if isinstance(place, Path) else None
+        if changed:
+            say(f"{folder.place}/{changed} is damaged (its checksum differs): the index is built again")
+            shutil.rmtree(folder.index)
         with show_progress("index passages", len(self.experiment.passages)) as bar, explain_disk_errors(folder.index):
             retriever = open_retriever(
                 self.experiment.passages,

@@ -336,6 +336,12 @@ class RunFolder:
                 return f"{name} is damaged (its checksum differs)"
         return None
 
+    def find_changed_file(self, stage: str) -> str | None:
+        """The first file of a finished stage whose bytes are other ones now; one that is missing does not count."""
+        noted = self.read_manifest().get("stages", {}).get(stage, {"files": {}})
+        there = ((name, checksum) for name, checksum in noted["files"].items() if (self.path / name).exists())
+        return next((name for name, checksum in there if hash_file(self.path / name) != checksum), None)
+
     def list_damage(self) -> list[Damage]:
         """Every finished file whose bytes have changed since, and every line of a log that is no whole row."""
         found = []

@@ -265,7 +265,7 @@ def build_index(
         for start in range(0, len(removed), 500):
             names = ", ".join("'" + name.replace("'", "''") + "'" for name in removed[start : start + 500])
             table.delete(f"id IN ({names})")
-        if changed or removed:
+        if changed or removed or not table.list_indices():  # none where a build was ended before its last step
             _index_columns(table)
     windowed = tuple(p.id for p in passages if len(p.text) > embedder.window // 2 and _is_long(p.text, embedder))
     report = BuildReport(
