@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from raglift.grading.quantities import POINTS, TOTAL, Values, agree, combine, value_of
 from raglift.grading.reading import Reading, Span
@@ -21,39 +22,39 @@ MAX_TOKENS = 120
 OPERAND, BREAK = "e", "x"
 
 _WORDS: tuple[tuple[str, str], ...] = (
-    ("W", r"두배|2배"),
-    ("B", r"이?두(?:값|지표|수치|개|가지)|이?둘|이들"),
+    ("B", r"이두(?:값|지표|수치|개|가지) 두(?:값|지표|수치|개|가지) 이둘 둘 이들"),
     ("q", r"나누기"),
     ("/", r"/"),
-    ("+", r"더하기|플러스|\+"),
-    ("-", r"빼기|마이너스|-"),
-    ("*", r"곱하기|\*"),
+    ("+", r"더하기 플러스 \+"),
+    ("-", r"빼기 마이너스 -"),
+    ("*", r"곱하기 \*"),
     ("^", r"\^"),
     ("(", r"[(\[{]"),
     (")", r"[)\]}]"),
     ("|", r"\|"),
-    ("=", r"=|:"),
+    ("=", r"[=:]"),
     ("n", r"분의"),
-    ("A", r"더[한할해하](?:서|여|고|면|준|주고|줘서)?|합[한해하친치쳐](?:서|여|고|면)?"),
+    ("A", r"더[한할해하](?:서|여|고|면|준|주고|줘서)? 합[한해하친치쳐](?:서|여|고|면)?"),
     ("M", r"곱[한할해하](?:서|여|고|면|준|주고|줘서)?"),
-    ("U", r"뺀|빼(?:고|서|준|주고|면)?"),
-    ("D", r"나[눈눠눔](?:서)?|나누(?:어서|어|는|면|고|었을때)?"),
-    ("d", r"차이|차(?!지)"),
-    ("s", r"총합|합계|합"),
+    ("U", r"뺀 빼(?:고|서|준|주고|면)?"),
+    ("D", r"나[눈눠눔](?:서)? 나누(?:어서|어|는|면|고|었을때)?"),
+    ("d", r"차이 차(?!지)"),
+    ("s", r"총합 합계 합"),
     ("p", r"곱"),
     ("S", r"제곱"),
-    ("m", r"중에서|중에|중의|중|가운데|대비|에대한"),
-    ("c", r"차지하는|해당하는"),
-    ("k", r"것|걸|결과|다음|이후|후|뒤|모두|전부|각각|다시|그|숫자|수|서로|건수|한(?=뒤|다음|후|값)|하고"),
+    ("m", r"중에서 중에 중의 중 가운데 대비 에대한"),
+    ("c", r"차지하는 해당하는"),
+    ("k", r"것 걸 결과 다음 이후 후 뒤 모두 전부 각각 다시 그 숫자 수 서로 건수 한(?=뒤|다음|후|값) 하고"),
     ("v", r"값"),
-    ("b", r"으로|로"),
+    ("b", r"으로 로"),
     ("f", r"에서"),
     ("t", r"에"),
-    ("o", r"을|를"),
-    ("a", r"와|과|이?랑|및|그리고|,"),
+    ("o", r"[을를]"),
+    ("a", r"[와과] 이랑 랑 및 그리고 ,"),
     ("g", r"의"),
-    ("j", r"은|는|이|가"),
+    ("j", r"[은는이가]"),
 )
+"""Words by kind, the alternatives with a space between; what comes first is read first."""
 _FILLER_AFTER = set("eAMUDspWSkdBvgo)")
 _FIXED = {
     "actualp": "#actual positive",
@@ -66,8 +67,7 @@ _FIXED = {
 _LETTER_NAMES = {"μ": "mean", "σ": "std", "mu": "mean", "sigma": "std", "e": "euler", "∑": "sum"}
 
 
-@dataclass(frozen=True)
-class Operand:
+class Operand(NamedTuple):
     """A value, where it stands, the names it holds, and the operators that made it.
 
     `literal` is "number", "letter" or "term" for a lone one, "closed" for one in brackets.
@@ -122,76 +122,79 @@ class Tokens:
 
 
 @lru_cache(maxsize=8)
-def _token_pattern(table: TermTable) -> re.Pattern[str]:
+def _token_pattern(table: TermTable) -> tuple[re.Pattern[str], tuple[str, ...]]:
+    """What matches any one token, and what each of its groups stands for.
+
+    Each alternative begins with a letter or a class, so that the engine passes it over at once, and is told
+    by an empty group at its end.
+    """
     sign = table.sign_of
     thing = "|".join([sign["data"], sign["sample"], sign["count"], sign["test"], sign["class"]])
     things = rf"(?:{thing}|샘플|항목|경우|것|수|의|케이스|인|들|문항|건수|건|값|(?:모든|전체|총)(?={thing}|것|수|건))*"
     named = ("data", "actual", "predict", "positive", "negative")
     data, actual, predict, positive, negative = (sign[name] for name in named)
     said = rf"(?:으로|로|이라고|라고)?{predict}(?:한|된|했던|되는)?"
-    groups = [
-        ("actualp", rf"(?:전체)?{actual}(?:로)?{positive}{things}"),
-        ("actualn", rf"(?:전체)?{actual}(?:로)?{negative}{things}"),
-        ("predp", rf"(?:{positive}{said}|{predict}(?:한|된)?{positive}){things}"),
-        ("predn", rf"(?:{negative}{said}|{predict}(?:한|된)?{negative}){things}"),
-        ("total", rf"(?:전체|모든|총|total|all){things}"),
-        ("item", rf"(?:원래|각각의|각|원본|개별|기존|해당|관측)의?(?:{data}|값)(?:값|포인트)?|{data}(?:값|포인트)?"),
-        ("filler", rf"{sign['count']}|{sign['model']}(?:이|은|는|가)?"),
-        ("name", rf"[a-z]-?{sign['score']}|{sign['min']}-?{sign['max']}"),
-        ("twice", "두배|2배"),
+    thing_of = rf"의?(?:{data}|값)(?:값|포인트)?"
+    groups: list[tuple[str, str]] = [
+        ("actualp", rf"전체{actual}로?{positive}{things} {actual}로?{positive}{things}"),
+        ("actualn", rf"전체{actual}로?{negative}{things} {actual}로?{negative}{things}"),
+        ("predp", rf"{positive}{said}{things} {predict}[한된]?{positive}{things}"),
+        ("predn", rf"{negative}{said}{things} {predict}[한된]?{negative}{things}"),
+        ("total", " ".join(word + things for word in ("전체", "모든", "총", "total", "all"))),
+        ("item", " ".join(f"{word}{thing_of}" for word in ("원래", "각각의", "각", "원본", "개별", "기존", "해당", "관측"))),
+        ("item", f"{data}(?:값|포인트)?"),
+        ("k", rf"{sign['count']} {sign['model']}[이은는가]?"),
+        (BREAK, rf"[a-z]-?{sign['score']} {sign['min']}-?{sign['max']}"),
+        ("W", "두배 2배"),
         ("number", r"[0-9]+(?:\.[0-9]+)?"),
-        ("root", sign["square-root"]),
-        ("role", f"[{sign['numerator']}{sign['denominator']}]"),
+        ("R", sign["square-root"]),
+        ("N", sign["numerator"]),
+        ("Q", sign["denominator"]),
         ("term", "[\ue000-\uf8ff]"),
-        ("latin", r"∑|[a-zα-ω](?:[a-zα-ω]*)(?:_[a-z0-9])?"),
+        ("latin", r"∑ [a-zα-ω]+(?:_[a-z0-9])?"),
+        *_WORDS,
+        ("", r"[\s\S]"),
     ]
-    words = [(f"w{number}", pattern) for number, (_, pattern) in enumerate(_WORDS)]
-    return re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in groups + words))
+    flat = [(name, one) for name, alternatives in groups for one in alternatives.split(" ")]
+    return re.compile("|".join(f"{one}()" for _, one in flat)), ("", *(name for name, _ in flat))
 
 
 def cut_tokens(reading: Reading, start: int, end: int) -> Tokens:
     """The tokens of a sentence; whatever is no part of a formula is a BREAK."""
-    pattern = _token_pattern(reading.table)
-    tokens = Tokens("", [])
+    pattern, groups = _token_pattern(reading.table)
     kinds: list[str] = []
-    place = start
-    while place < end:
-        found = pattern.match(reading.text, place, end)
-        if found is None:
+    items: list[Operand | Span] = []
+    for found in pattern.finditer(reading.text, start, end):
+        group = groups[found.lastindex or 0]
+        if group:
+            _add_token(kinds, items, group, found, reading.table)
+        elif kinds[-1:] != [BREAK]:
             kinds.append(BREAK)
-            tokens.items.append(Span(place, place + 1))
-            place += 1
-        else:
-            _add_token(kinds, tokens.items, found, reading.table)
-            place = found.end()
-    tokens.kinds = "".join(kinds)
-    return tokens
+            items.append(Span(*found.span()))
+    return Tokens("".join(kinds), items)
 
 
-def _add_token(kinds: list[str], items: list[Operand | Span], found: re.Match[str], table: TermTable) -> None:
-    group, word, span = found.lastgroup or "", found[0], Span(*found.span())
+def _add_token(
+    kinds: list[str], items: list[Operand | Span], group: str, found: re.Match[str], table: TermTable
+) -> None:
+    word, span = found[0], Span(*found.span())
+    after = kinds[-1] if kinds else BREAK
     if group == "latin":
         _add_letters(kinds, items, word, span)
-        return
-    if group == "number":
+    elif group == "number":
         kinds.append(OPERAND)
         items.append(Operand((float(word),) * POINTS, span, frozenset(), literal="number"))
+    elif group == "term":
+        _add_name(kinds, items, table.term_of.get(word, word), span)
+    elif group in _FIXED:
+        _add_name(kinds, items, _FIXED[group], span)
+    elif group in "kv" and (after in _FILLER_AFTER or (group == "k" and after in "oa")):
         return
-    if group == "term" or group in _FIXED:
-        _add_name(kinds, items, table.term_of.get(word, word) if group == "term" else _FIXED[group], span)
-        return
-    kind = {"root": "R", "filler": "k", "twice": "W", "name": BREAK}.get(group, "")
-    if group == "role":
-        kind = "N" if word == table.sign_of["numerator"] else "Q"
-    kind = kind or _WORDS[int(group[1:])][0]
-    after = kinds[-1] if kinds else ""
-    if after and kind in "kv" and (after in _FILLER_AFTER or (kind == "k" and after in "oa")):
-        return
-    if kind == "v":
+    elif group == "v":
         _add_name(kinds, items, "x", span)
-        return
-    kinds.append(BREAK if kind == "k" else kind)
-    items.append(span)
+    else:
+        kinds.append(BREAK if group == "k" else group)
+        items.append(span)
 
 
 def _add_name(kinds: list[str], items: list[Operand | Span], name: str, span: Span) -> None:
@@ -221,9 +224,8 @@ def reduce_tokens(tokens: Tokens) -> None:
     for _ in range(2 * MAX_TOKENS):
         _multiply_juxtaposed(tokens)
         _resolve_both(tokens)
-        for pattern, action in _RULES:
-            found = pattern.search(tokens.kinds)
-            if found:
+        for mark, pattern, action in _RULES:
+            if mark in tokens.kinds and (found := pattern.search(tokens.kinds)):
                 action(tokens, *found.span())
                 break
         else:
@@ -291,44 +293,50 @@ def _root_of(value: float) -> float:
 
 
 _SIGNED = r"(?<![*/^\-])"
-_RULES: tuple[tuple[re.Pattern[str], Callable[[Tokens, int, int], None]], ...] = tuple(
-    (re.compile(pattern), action)
-    for pattern, action in (
-        (r"\(e\)", _open),
-        (r"\|e\|", _length),
-        (r"e(?:a+e)+j?g?s", _folder("+")),
-        (r"e(?:a+e)+j?g?p", _folder("*")),
-        (r"e(?:a+e)+j?g?d", _differ),
-        (r"eSg?R", _change("", lambda value: value)),
-        (r"R[(]?e", _change("^", _root_of)),
-        (r"e[gt]?R(?![(e])", _change("^", _root_of)),
-        (r"e\^e", _folder("^")),
-        (r"e[og]?S", _change("^", lambda value: value * value)),
-        (r"(?:(?<=[(*/+\-=^])|^)-e(?!\^)", _change("", lambda value: -value)),
-        (r"e[*/]e(?!\^)", lambda tokens, start, end: _fold(tokens, start, end, tokens.kinds[start + 1])),
-        (_SIGNED + r"e\+e(?![*/^])", _folder("+")),
-        (r"(?<![*/^\-+])e-e(?![*/^])", _folder("-")),
-        (r"(?<![*/^\-+])eqe(?![*/^+\-])", _folder("/")),
-        (r"e[og]?W", _change("*", lambda value: 2 * value)),
-        (r"e(?:a+e)+[og]?A", _folder("+")),
-        (r"e(?:a+e)+[og]?M", _folder("*")),
-        (r"e[tf]eo?A", _folder("+")),
-        (r"e[tf]eo?M", _folder("*")),
-        (r"efeo?U", _folder("-")),
-        (r"ea?eo?M", _folder("*")),
-        (r"ea?eo?A", _folder("+")),
-        (r"^eo?U", _subtract_from_item),
-        (r"eneo?", _folder("/", swap=True)),
-        (r"eo?a*eba*o?D", _folder("/")),
-        (r"ebeo?D", _folder("/", swap=True)),
-        (r"eoeo?D", _folder("/")),
+_RULES: tuple[tuple[str, re.Pattern[str], Callable[[Tokens, int, int], None]], ...] = tuple(
+    (mark, re.compile(pattern), action)
+    for mark, pattern, action in (
+        ("(", r"\(e\)", _open),
+        ("|", r"\|e\|", _length),
+        ("s", r"e(?:a+e)+j?g?s", _folder("+")),
+        ("p", r"e(?:a+e)+j?g?p", _folder("*")),
+        ("d", r"e(?:a+e)+j?g?d", _differ),
+        ("R", r"eSg?R", _change("", lambda value: value)),
+        ("R", r"R[(]?e", _change("^", _root_of)),
+        ("R", r"e[gt]?R(?![(e])", _change("^", _root_of)),
+        ("^", r"e\^e", _folder("^")),
+        ("S", r"e[og]?S", _change("^", lambda value: value * value)),
+        ("-", r"(?:(?<=[(*/+\-=^])|^)-e(?!\^)", _change("", lambda value: -value)),
+        ("e", r"e[*/]e(?!\^)", lambda tokens, start, end: _fold(tokens, start, end, tokens.kinds[start + 1])),
+        ("+", _SIGNED + r"e\+e(?![*/^])", _folder("+")),
+        ("-", r"(?<![*/^\-+])e-e(?![*/^])", _folder("-")),
+        ("q", r"(?<![*/^\-+])eqe(?![*/^+\-])", _folder("/")),
+        ("W", r"e[og]?W", _change("*", lambda value: 2 * value)),
+        ("A", r"e(?:a+e)+[og]?A", _folder("+")),
+        ("M", r"e(?:a+e)+[og]?M", _folder("*")),
+        ("A", r"e[tf]eo?A", _folder("+")),
+        ("M", r"e[tf]eo?M", _folder("*")),
+        ("U", r"efeo?U", _folder("-")),
+        ("M", r"ea?eo?M", _folder("*")),
+        ("A", r"ea?eo?A", _folder("+")),
+        ("U", r"^eo?U", _subtract_from_item),
+        ("n", r"eneo?", _folder("/", swap=True)),
+        ("D", r"eo?a*eba*o?D", _folder("/")),
+        ("D", r"ebeo?D", _folder("/", swap=True)),
+        ("D", r"eoeo?D", _folder("/")),
     )
 )
+"""In order: a kind that the rule needs (most need one that is not there), where it fits, what it does."""
+
+
+_BETWEEN_OPERANDS = re.compile(r"(?<=[e)])e(?=[e(])")
 
 
 def _multiply_juxtaposed(tokens: Tokens) -> None:
     """`2PR`, `2(P+R)`, `2 x (`, and `실제 양성(TP+FN)` or `실제 양성인 TP + FN`, which say one thing twice."""
-    for found in re.finditer(r"(?<=[e)])e(?=[e(])", tokens.kinds):
+    if ")e" not in tokens.kinds and "ee" not in tokens.kinds:
+        return
+    for found in _BETWEEN_OPERANDS.finditer(tokens.kinds):
         item = tokens.items[found.start()]
         if isinstance(item, Operand) and item.literal == "letter" and item.names == frozenset({"x"}):
             tokens.mark(found.start(), "*")

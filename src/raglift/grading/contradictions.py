@@ -40,6 +40,7 @@ _OF_WHAT = ("-", "의", "한", "쪽")
 _DIVIDES = re.compile("/|나[누눈눠]|분의")
 _NAMES = re.compile("라고도|다른|다시말|바꿔말|같은|동일한")
 _MOVES = re.compile("수록|면")
+_MAY_CONTRADICT = re.compile("|".join(one.pattern for one in (_DIVIDES, _NAMES, _MOVES)))
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def find_contradiction(
         met: where the answer meets its rubric; what stands there is no contradiction (an altered passage may
             state what is wrong elsewhere).
     """
+    if not wanted and not _MAY_CONTRADICT.search(answer.text):
+        return None
     kept = tuple(met)
     for find in (_find_rivals, _find_wrong_formulas, _find_wrong_names, _find_wrong_directions, _find_wrong_effects):
         for one in find(wanted, answer, question):

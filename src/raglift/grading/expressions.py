@@ -53,13 +53,15 @@ class Expression:
 
     def _matches(self, reading: Reading) -> Iterator[Span]:
         """All matches, denied ones too; over letters, none that takes a piece of a whole term."""
-        for start, end in _search_all(self._signs, reading, "signs"):
-            if _starts_word(reading, start):
-                yield Span(start, end)
-        for start, end in _search_all(self._letters, reading, "letters"):
-            span = reading.from_letters(start, end)
-            if span is not None and span.end > span.start and _starts_word(reading, span.start):
-                yield span
+        if self._signs is not None:
+            for start, end in _search_all(self._signs, reading, "signs"):
+                if _starts_word(reading, start):
+                    yield Span(start, end)
+        if self._letters is not None:
+            for start, end in _search_all(self._letters, reading, "letters"):
+                span = reading.from_letters(start, end)
+                if span is not None and span.end > span.start and _starts_word(reading, span.start):
+                    yield span
 
 
 class Screen:
@@ -71,6 +73,12 @@ class Screen:
 
     def may_match(self, reading: Reading) -> bool:
         """False where no expression matches."""
+        known = reading.memory.get(self)
+        if known is None:
+            known = reading.memory[self] = self._search(reading)
+        return bool(known)
+
+    def _search(self, reading: Reading) -> bool:
         if self._signs is not None and self._signs.search(_encoded(reading, "signs")):
             return True
         return self._letters is not None and bool(self._letters.search(_encoded(reading, "letters")))
@@ -98,8 +106,6 @@ def _encoded(reading: Reading, kind: Kind) -> bytes:
 
 def _search_all(compiled: Any, reading: Reading, kind: Kind) -> Iterator[tuple[int, int]]:
     """Matches from left to right, overlapping ones too, so that one that does not count hides no other."""
-    if compiled is None:
-        return
     place, encoded = 0, _encoded(reading, kind)
     for _ in range(_RETRIES):
         found = compiled.search(encoded, place)

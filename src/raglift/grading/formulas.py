@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from raglift.errors import InputError
 from raglift.grading.arithmetic import MAX_TOKENS, Operand, Tokens, cut_tokens, reduce_tokens
-from raglift.grading.quantities import Values, agree, is_group, is_measured, value_of
+from raglift.grading.quantities import Values, has_value, is_group, is_measured, value_of
 from raglift.grading.reading import Reading, Span, read_text
 from raglift.grading.terms import TermTable
 
 _HOLDS_FORMULA = re.compile(r"[/+\-*^qnAMUDdspWSRNQ]|m.*e|f.*c")
+_MAY_REDUCE = re.compile(r"[/+\-*^qnAMUDdspWSRNQ|B(]|ee|e[gj]?[mf]o?e")
+_BESIDE_ROLE = re.compile(r"([NQ])[jotgfb]?(e)|(e)[ojg]?([NQ])(?![jtgf]e)")
+_SHARE = re.compile(r"e[gj]?[mf]o?e(?![+*/-])")
+_PIECE = re.compile("[^x=]+")
 
 _LEGEND = re.compile(r"(?:(?<=[e)])\(e)?$")
 """What begins a legend behind a formula: `2PR / (P + R) (P: Precision, R: Recall)`."""
 
-_PERCENT = (1.0, 100.0, 0.01)
 _LETTER_SUBJECTS = {"p": "precision", "r": "recall"}
 
 
-@dataclass(frozen=True)
-class Formula:
+class Formula(NamedTuple):
     """A formula: its values, its place, and the metric it is said to be of ('' if none is named)."""
 
     values: Values
@@ -33,7 +35,7 @@ class Formula:
 
     def equals(self, other: Formula) -> bool:
         """Whether the two have one value (or one is the other in percent)."""
-        return any(agree(self.values, other.values, factor) for factor in _PERCENT)
+        return has_value(self.values, other.values)
 
     @property
     def is_ratio(self) -> bool:
@@ -42,7 +44,7 @@ class Formula:
 
     def is_wrong_for(self, metric: str) -> bool:
         """Whether this is no formula of a metric that is made of the four counts."""
-        return is_measured(metric) and not any(agree(self.values, value_of(metric), factor) for factor in _PERCENT)
+        return is_measured(metric) and not has_value(self.values, value_of(metric))
 
     @property
     def is_measured(self) -> bool:
@@ -95,8 +97,8 @@ def _find_in_sentence(reading: Reading, start: int, end: int) -> list[Formula]:
     _join_names(tokens, reading.table)
     found: list[Formula] = []
     roles: dict[str, Operand] = {}
-    for piece in re.finditer(r"[^x=]+", tokens.kinds):
-        if "e" not in piece[0]:
+    for piece in _PIECE.finditer(tokens.kinds):
+        if "e" not in piece[0] or not _MAY_REDUCE.search(piece[0]):
             continue
         stop = min(piece.end(), piece.start() + MAX_TOKENS)
         if tokens.kinds[stop : stop + 1] == "=":
@@ -126,13 +128,12 @@ def _name_letters(tokens: Tokens) -> None:
 
 def _join_names(tokens: Tokens, table: TermTable) -> None:
     """`입력 크기`: general terms side by side are one name (`Precision Recall` are not)."""
-    whole = {table.term_of[sign] for sign in table.whole}
     place = tokens.kinds.find("ee")
     while place >= 0:
         left, right = tokens.operands(place, place + 2)
         names = left.names | right.names
         terms = left.literal == right.literal == "term" and left.span.end == right.span.start
-        if terms and not names & whole and not any(is_group(name) or name == "x" for name in names):
+        if terms and not names & table.whole_terms and not any(is_group(name) or name == "x" for name in names):
             name = " ".join((*left.names, *right.names))
             span = Span(left.span.start, right.span.end)
             tokens.replace(place, place + 2, Operand(value_of(name), span, frozenset({name}), literal="term"))
@@ -153,7 +154,7 @@ def _close_brackets(tokens: Tokens) -> None:
 
 def _divide_share(tokens: Tokens) -> None:
     """`TP + FN 중 TP의 비율`, `TP + FN에서 TP가 차지하는 비율`: last, once all else is done."""
-    found = re.search(r"e[gj]?[mf]o?e(?![+*/-])", tokens.kinds)
+    found = _SHARE.search(tokens.kinds)
     if not found:
         return
     under, over = tokens.operands(*found.span())
@@ -164,7 +165,7 @@ def _divide_share(tokens: Tokens) -> None:
 
 def _note_roles(tokens: Tokens, roles: dict[str, Operand]) -> None:
     """`분자는 TP`, `TP를 분자로`: the operand beside the word, in the order of the first such pair."""
-    for found in re.finditer(r"([NQ])[jotgfb]?(e)|(e)[ojg]?([NQ])(?![jtgf]e)", tokens.kinds):
+    for found in _BESIDE_ROLE.finditer(tokens.kinds):
         kind = found[1] or found[4]
         operand = tokens.items[found.start(2) if found[1] else found.start(3)]
         if isinstance(operand, Operand):
@@ -183,16 +184,18 @@ def _with_fraction(found: list[Formula], roles: dict[str, Operand]) -> list[Form
 
 def _name_subjects(reading: Reading, found: list[Formula], start: int) -> list[Formula]:
     """Give each formula the metric named last before it in its sentence, topics (`재현율은`) first."""
-    metrics = reading.table.families.get("metric", frozenset())
+    text, metrics = reading.text, reading.table.families.get("metric", frozenset())
     named: list[Formula] = []
     for formula in sorted(found, key=lambda one: one.span.start):
         subject, is_topic = "", False
         for place in range(start, formula.span.start):
-            sign = reading.text[place]
-            topic = reading.text[place + 1 : place + 2] in ("은", "는", "=", ":")
+            sign = text[place]
+            if sign not in metrics and sign not in _LETTER_SUBJECTS:
+                continue
+            topic = text[place + 1 : place + 2] in ("은", "는", "=", ":")
             if sign in metrics and (topic or not is_topic):
                 subject, is_topic = reading.table.term_of[sign], topic
-            elif sign in _LETTER_SUBJECTS and topic and not (place and "a" <= reading.text[place - 1] <= "z"):
+            elif sign in _LETTER_SUBJECTS and topic and not (place and "a" <= text[place - 1] <= "z"):
                 subject, is_topic = _LETTER_SUBJECTS[sign], True
         named.append(Formula(formula.values, formula.span, formula.names, formula.operators, subject))
         start = formula.span.end

@@ -89,7 +89,7 @@ class _LetterTable(dict[int, str]):
 _LETTERS = _LetterTable()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Letters:
     """A text as compared: `text` without white space; letter i is read from `mapped[origin[i]:ends[i]]`.
 
@@ -159,6 +159,8 @@ def read_letters(text: str) -> Letters:
 
 def _drop_item_numbers(source: str, mapped: str) -> str:
     """The numbers of a list (`1. … 2. …`) as commas, and numbers that only a space parts (`0.0 2`) kept apart."""
+    if not _DIGIT.search(mapped):
+        return mapped
     items = list(_ITEM.finditer(source)) if "2" in source else []
     if len(items) > 1 and [int(item[1]) for item in items] == list(range(1, len(items) + 1)):
         for item in items:

@@ -110,13 +110,15 @@ class Chain:
 
     def find(self, reading: Reading, skip: Skip | None = None) -> tuple[Span, ...]:
         """The first match that is not denied (nor skipped)."""
+        if not self.phrases[0].spans(reading):
+            return ()
         for match in self.matches(reading):
             if (self._keeps_denial or not self._denied(reading, match)) and not (skip and skip(match)):
                 return match
         return ()
 
     def find_denied(self, reading: Reading) -> tuple[Span, ...]:
-        if self._keeps_denial:
+        if self._keeps_denial or not self.phrases[0].spans(reading):
             return ()
         return next((match for match in self.matches(reading) if self._denied(reading, match)), ())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 
 from raglift.errors import InputError
@@ -41,16 +40,18 @@ class Phrase:
         """All places of the phrase, denied or not."""
         known = reading.memory.get(self.key)
         if known is None:
-            known = reading.memory[self.key] = list(self._find_all(reading))
+            known = reading.memory[self.key] = self._find_all(reading)
         return known  # type: ignore[return-value]
 
-    def _find_all(self, reading: Reading) -> Iterator[Span]:
+    def _find_all(self, reading: Reading) -> list[Span]:
         text = reading.letters.text if self._by_letter else reading.text
+        spans: list[Span] = []
         for found in self._search.finditer(text):
             start, end = found.span()
             span = reading.from_letters(start, end) if self._by_letter else Span(start, end)
             if span is not None and _stands_alone(reading, span):
-                yield span
+                spans.append(span)
+        return spans
 
 
 def _stands_alone(reading: Reading, span: Span) -> bool:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from functools import lru_cache
+from operator import add, mul, sub
 
 Values = tuple[float, ...]
 POINTS = 5
@@ -82,10 +84,15 @@ def _add_up(counts: str) -> Values:
 
 def agree(left: Values, right: Values, factor: float = 1.0) -> bool:
     """Whether `left` is `factor` times `right` at every point (not a number agrees with nothing)."""
-    return all(
-        math.isfinite(a) and math.isfinite(b) and abs(a - factor * b) <= _TOLERANCE * max(1.0, abs(a))
-        for a, b in zip(left, right, strict=True)
-    )
+    for a, b in zip(left, right, strict=True):
+        if not (math.isfinite(a) and math.isfinite(b) and abs(a - factor * b) <= _TOLERANCE * max(1.0, abs(a))):
+            return False
+    return True
+
+
+def has_value(left: Values, right: Values) -> bool:
+    """Whether the two agree, or one is the other in percent."""
+    return agree(left, right) or agree(left, right, 100.0) or agree(left, right, 0.01)
 
 
 def metrics_worth(values: Values) -> frozenset[str]:
@@ -95,20 +102,25 @@ def metrics_worth(values: Values) -> frozenset[str]:
 
 def combine(operator: str, left: Values, right: Values) -> Values:
     """`left operator right`, point by point; not a number where it is undefined."""
-    return tuple(_apply(operator, a, b) for a, b in zip(left, right, strict=True))
+    return tuple(map(_OPERATIONS[operator], left, right))
 
 
-def _apply(operator: str, a: float, b: float) -> float:
+def _divide(a: float, b: float) -> float:
+    return a / b if b else NOT_A_NUMBER
+
+
+def _raise(a: float, b: float) -> float:
     try:
-        if operator == "+":
-            return a + b
-        if operator == "-":
-            return a - b
-        if operator == "*":
-            return a * b
-        if operator == "/":
-            return a / b
         power = a**b if abs(b) <= 50 else NOT_A_NUMBER
-    except (ZeroDivisionError, OverflowError, ValueError):
+    except (ZeroDivisionError, OverflowError):
         return NOT_A_NUMBER
     return power if isinstance(power, float) else NOT_A_NUMBER
+
+
+_OPERATIONS: dict[str, Callable[[float, float], float]] = {
+    "+": add,
+    "-": sub,
+    "*": mul,
+    "/": _divide,
+    "^": _raise,
+}

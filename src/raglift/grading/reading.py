@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from raglift.grading.normalization import SENTENCE_END, Letters, read_letters
 from raglift.grading.terms import TermTable
@@ -15,27 +16,30 @@ _COMPLEMENT = re.compile(rf"([{_SIGNS}])[이가]?아(닌|니라고)")
 _CLASS = re.compile(
     rf"(true|false|참|거짓)(?=인|이[고며지었아]|였|일|이?라(?!는)|이?면|중|가운데|[을를]|(?:으로|로)[{_SIGNS}판분잘맞봤말답잡]|[{_SIGNS}])"
 )
-_VALUE_WORDS = ("값", "수치")
+_END = re.compile(SENTENCE_END)
+_VALUE_WORD = re.compile("값|수치")
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """From sign `start` up to sign `end` of a reading's text."""
 
     start: int
     end: int
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Reading:
-    """`text` has one sign per term; `place[i]` is the letter at which sign i starts (and one more for the end)."""
+    """`text` has one sign per term; `place[i]` is the letter at which sign i starts (and one more for the end).
+
+    `memory` keeps what several patterns look for in this text.
+    """
 
     letters: Letters
     text: str
-    place: tuple[int, ...]
-    sentence_ends: tuple[int, ...]
+    place: list[int]
+    sentence_ends: list[int]
     table: TermTable
-    memory: dict[object, object] = field(default_factory=dict, compare=False, repr=False)
+    memory: dict[object, object] = field(default_factory=dict, repr=False)
 
     def sentence_of(self, position: int) -> int:
         """The number of the sentence that holds `position`."""
@@ -87,21 +91,19 @@ def read_terms(letters: Letters, table: TermTable) -> Reading:
         signs.append(mention.sign)
         place.append(mention.start)
         done = mention.end
-        for word in _VALUE_WORDS:
-            if text.startswith(word, done):
-                done += len(word)
-                break
+        if value := _VALUE_WORD.match(text, done):
+            done = value.end()
     signs.append(text[done:])
     place += range(done, len(text) + 1)
     joined = "".join(signs)
-    if _APPOSITION.search(joined):
+    if len(signs) > 3 and _APPOSITION.search(joined):
         joined, place = _join_appositions(joined, place)
     if _CLASS.search(joined):
         joined, place = _name_classes(joined, place, letters, table)
     if "아닌" in joined or "아니라고" in joined:
         joined, place = _name_complements(joined, place, table)
-    ends = tuple(found.start() for found in re.finditer(SENTENCE_END, joined))
-    return Reading(letters, joined, tuple(place), ends, table)
+    ends = [found.start() for found in _END.finditer(joined)] if SENTENCE_END in joined else []
+    return Reading(letters, joined, place, ends, table)
 
 
 def _join_appositions(text: str, place: list[int]) -> tuple[str, list[int]]:

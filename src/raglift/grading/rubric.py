@@ -60,11 +60,8 @@ class CompiledRubric:
 
     must: tuple[Alternatives, ...]
     must_not: Alternatives
-
-    @property
-    def formulas(self) -> tuple[Formula, ...]:
-        """The formulas that `must` asks for."""
-        return tuple(one.formula for group in self.must for one in group.formulas)
+    formulas: tuple[Formula, ...]
+    """The formulas that `must` asks for."""
 
 
 def compile_rubric(rubric: Rubric, table: TermTable) -> CompiledRubric:
@@ -74,7 +71,8 @@ def compile_rubric(rubric: Rubric, table: TermTable) -> CompiledRubric:
         InputError: a pattern is not understood.
     """
     must = tuple(Alternatives([compile_pattern(one, table) for one in group]) for group in rubric.must)
-    return CompiledRubric(must, Alternatives([compile_pattern(one, table) for one in rubric.must_not]))
+    must_not = Alternatives([compile_pattern(one, table) for one in rubric.must_not])
+    return CompiledRubric(must, must_not, tuple(one.formula for group in must for one in group.formulas))
 
 
 _compile_shipped = lru_cache(maxsize=4096)(lambda rubric: compile_rubric(rubric, load_terms()))
@@ -198,11 +196,12 @@ def _grade(compiled: CompiledRubric, answer: Reading, question: Reading, title: 
 
 
 def _missing(number: int, group: Alternatives, denied: bool) -> str:
-    named = name_patterns([one.source for one in group.patterns])
+    named = name_patterns(tuple(one.source for one in group.patterns))
     return f"must[{number}]: " + (f"denied, {named}" if denied else f"none of {named} found")
 
 
-def name_patterns(sources: Sequence[str]) -> str:
+@lru_cache(maxsize=4096)
+def name_patterns(sources: tuple[str, ...]) -> str:
     """The first patterns of a group, in short, expressions last since few read them."""
     ordered = sorted(sources, key=lambda source: source.lstrip().startswith("re:"))
     more = f" and {len(ordered) - SHOWN_PATTERNS} more" if len(ordered) > SHOWN_PATTERNS else ""
@@ -262,22 +261,37 @@ def _repeats(bare: str, asked: str) -> bool:
         return False
     if asked in bare:
         return _ASKING.sub("", bare.replace(asked, "", 1)) == ""
-    core = _ASKING.sub("", asked)
+    core = _core_of(asked)
+    if not core or core[0] not in bare:
+        return False
     rest = _ASKING.sub("", bare)
-    return bool(core) and rest != bare and rest in (core, core + "야", core + "이야")
+    return rest != bare and rest in (core, core + "야", core + "이야")
+
+
+@lru_cache(maxsize=4096)
+def _core_of(asked: str) -> str:
+    """A question without its words of asking."""
+    return _ASKING.sub("", asked)
 
 
 def _names_only(bare: str, named: str, asked: str, table: TermTable) -> bool:
-    signs = {sign for sign in named if sign in table.term_of}
-    if len(bare) > len(named) + 25 or (asked and _CHOICE.search(asked)):
-        return False
-    if asked and signs and not all(sign in asked for sign in signs):
-        return False
-    if asked and not signs and named not in asked:
+    signs = _signs_of_title(named, asked, table) if len(bare) <= len(named) + 25 else None
+    if signs is None:
         return False
     rest = bare.replace(named, "")
-    rest = "".join(letter for letter in rest if letter not in signs)
+    for sign in signs:
+        rest = rest.replace(sign, "")
     return len(rest) < 12 and rest != bare and _ENDING.sub("", _ASKING.sub("", rest)) == ""
+
+
+@lru_cache(maxsize=4096)
+def _signs_of_title(named: str, asked: str, table: TermTable) -> frozenset[str] | None:
+    """The terms of a title; None where it is no part of the question, or one of several to choose from."""
+    signs = frozenset(sign for sign in named if sign in table.term_of)
+    if not asked:
+        return signs
+    is_asked = all(sign in asked for sign in signs) if signs else named in asked
+    return signs if is_asked and not _CHOICE.search(asked) else None
 
 
 # ---------------------------------------------------------------- explanation

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from itertools import product
-from operator import add
+from typing import NamedTuple
 
 from raglift.grading.normalization import Letters, plain_letters
 from raglift.records import Passage
@@ -28,6 +28,7 @@ FIRST_SIGN = 0xE000
 LAST_SIGN = 0xF8FF
 _PREFIX = 2
 _LATIN_RUN = re.compile(r"[a-z]+")
+_KOREAN_ENDS = re.compile("(?!진짜)[가-힣].*[가-힣]$")
 _REALLY = "진짜"
 _GROUP = re.compile("(?:데이터|샘플|것|들){0,2}(?:중|가운데|에서)|인|이었|였|이지만")
 _HEAD = re.compile(r"^\s*(?P<name>[^:|()（）]{2,60}?)\s*(?:[(（](?P<other>[^()（）|]{1,60})[)）])?\s*[:：]")
@@ -35,15 +36,18 @@ _HEAD = re.compile(r"^\s*(?P<name>[^:|()（）]{2,60}?)\s*(?:[(（](?P<other>[^(
 
 @dataclass(frozen=True)
 class Name:
-    """One spelling of a term: its letters, its sign, and whether white space may stand inside."""
+    """One spelling of a term: its letters, its sign, and whether white space may stand inside.
+
+    `is_korean` where no Latin letter or digit begins or ends it: it stands alone wherever it stands.
+    """
 
     letters: str
     sign: str
     spaced: bool
+    is_korean: bool
 
 
-@dataclass(frozen=True)
-class Mention:
+class Mention(NamedTuple):
     """A term found in a text, from letter `start` up to letter `end`."""
 
     start: int
@@ -71,14 +75,16 @@ class TermTable:
             for family, members in families.items()
         }
         self.whole = frozenset().union(*self.families.values())
+        self.whole_terms = frozenset(self.term_of[sign] for sign in self.whole)
         self._names: dict[str, Name] = {}
         for term, names in self.names_of.items():
             for name in names:
                 self._add(name, self.sign_of[term])
-        self._by_prefix: dict[str, tuple[Name, ...]] = {}
-        for name_ in sorted(self._names.values(), key=lambda one: -len(one.letters)):
-            prefix = name_.letters[:_PREFIX]
-            self._by_prefix[prefix] = (*self._by_prefix.get(prefix, ()), name_)
+        sizes: dict[str, set[int]] = {}
+        for letters in self._names:
+            sizes.setdefault(letters[:_PREFIX], set()).add(len(letters))
+        self._sizes_by_prefix = {prefix: sorted(found, reverse=True) for prefix, found in sizes.items()}
+        self._first_letters = frozenset(prefix[0] for prefix in sizes)
         self._run_cache: dict[str, bool] = {}
 
     def _add(self, name: str, sign: str) -> None:
@@ -92,7 +98,8 @@ class TermTable:
                 known = self._names.get(variant)
                 if len(variant) < _PREFIX or (known is not None and known.sign != sign):
                     continue
-                self._names[variant] = Name(variant, sign, len(words) > 1 or bool(known and known.spaced))
+                spaced = len(words) > 1 or bool(known and known.spaced)
+                self._names[variant] = Name(variant, sign, spaced, bool(_KOREAN_ENDS.match(variant)))
 
     def sign_for(self, name: str) -> str | None:
         """The sign of the term that `name` is a name of, if any."""
@@ -102,14 +109,16 @@ class TermTable:
 
     def find_mentions(self, read: Letters) -> list[Mention]:
         """All terms of a text, left to right, longest name first, no overlap."""
-        text, prefixes = read.text, self._by_prefix
+        text, sizes, names = read.text, self._sizes_by_prefix, self._names
         mentions: list[Mention] = []
         done = 0
-        for place in [place for place, prefix in enumerate(map(add, text, text[1:])) if prefix in prefixes]:
+        first = self._first_letters
+        for place in [place for place, letter in enumerate(text) if letter in first]:
             if place < done:
                 continue
-            for name in prefixes[text[place : place + _PREFIX]]:
-                if text.startswith(name.letters, place) and self._stands_alone(read, place, name):
+            for size in sizes.get(text[place : place + _PREFIX], ()):
+                name = names.get(text[place : place + size])
+                if name is not None and self._stands_alone(read, place, name):
                     done = place + len(name.letters)
                     mentions.append(Mention(place, done, name.sign))
                     break
@@ -118,6 +127,8 @@ class TermTable:
     def _stands_alone(self, read: Letters, start: int, name: Name) -> bool:
         """Latin names are whole words; Korean names may carry particles on either side."""
         text, end = read.text, start + len(name.letters)
+        if name.is_korean:
+            return name.spaced or not read.has_space(start, end)
         if name.letters.startswith(_REALLY) and _GROUP.match(text, end):
             return False  # `진짜 양성 중에서`, `진짜 양성인`: those that are really positive, not the count TP
         if not name.spaced and read.has_space(start, end):
