@@ -20,7 +20,10 @@ from raglift.grading.terms import TermTable
 
 _RETRIES = 30
 
-Kind = Literal["signs", "letters"]
+_END = "\0"
+"""No letter of any text (normalization drops it)."""
+
+Kind = Literal["signs", "letters", "both"]
 
 
 class Expression:
@@ -65,41 +68,49 @@ class Expression:
 
 
 class Screen:
-    """All expressions of a group as one, to know in one search that none matches."""
+    """All expressions of a group in one search over signs and letters together, to know which may match."""
 
     def __init__(self, expressions: Sequence[Expression]) -> None:
-        self._signs = _join([one.by_sign for one in expressions])
-        self._letters = _join([one.by_letter for one in expressions])
+        self._expressions = expressions
+        self._set = _join(expressions)
 
-    def may_match(self, reading: Reading) -> bool:
-        """False where no expression matches."""
+    def pick(self, reading: Reading) -> Sequence[Expression]:
+        """The expressions that may match, in their order; no other does."""
         known = reading.memory.get(self)
         if known is None:
             known = reading.memory[self] = self._search(reading)
-        return bool(known)
+        return known  # type: ignore[return-value]
 
-    def _search(self, reading: Reading) -> bool:
-        if self._signs is not None and self._signs.search(_encoded(reading, "signs")):
-            return True
-        return self._letters is not None and bool(self._letters.search(_encoded(reading, "letters")))
+    def _search(self, reading: Reading) -> Sequence[Expression]:
+        found = self._set.Match(_encoded(reading, "both")) if self._set else None
+        last = len(self._expressions)
+        if not found or last not in found:  # too large for RE2's memory
+            return self._expressions
+        return [self._expressions[number] for number in sorted(found) if number != last]
 
 
-def _join(texts: Sequence[str]) -> Any:
-    """One expression for several; one that always matches where RE2 finds them too large together."""
-    present = [text for text in texts if text]
-    if not present:
-        return None
+def _join(expressions: Sequence[Expression]) -> Any:
+    """One set of all expressions, and of the text's end, which tells a finished search; None where it is too large.
+
+    Where signs end and letters begin is a line end, so `^` and `$` match at any.
+    """
+    joined = re2.Set.SearchSet(_options())
+    for one in expressions:
+        joined.Add("|".join(f"(?m:{text})" for text in (one.by_sign, one.by_letter) if text).encode())
+    joined.Add(_END.encode())
     try:
-        return _compile("", "|".join(f"(?:{text})" for text in present))
-    except InputError:
-        return re2.compile(b"")
+        joined.Compile()
+    except re2.error:
+        return None
+    return joined
 
 
 def _encoded(reading: Reading, kind: Kind) -> bytes:
-    """The signs or the letters of a text in UTF-8, which RE2 reads without a copy per search."""
+    """The signs, the letters or both of a text in UTF-8, which RE2 reads without a copy per search."""
     known = reading.memory.get(kind)
     if known is None:
-        text = reading.text if kind == "signs" else reading.letters.text
+        signs, letters = reading.text, reading.letters.text
+        text = signs if kind == "signs" else letters if kind == "letters" else f"{signs}\n{letters}{_END}"
         known = reading.memory[kind] = text.encode()
     return known  # type: ignore[return-value]
 
@@ -129,14 +140,18 @@ def _starts_word(reading: Reading, start: int) -> bool:
     return not inside or reading.starts_word(start)
 
 
-def _compile(source: str, expression: str) -> Any:
-    if not expression:
-        return None
+def _options() -> Any:
     options = re2.Options()
     options.never_capture = True
     options.log_errors = False
+    return options
+
+
+def _compile(source: str, expression: str) -> Any:
+    if not expression:
+        return None
     try:
-        return re2.compile(expression.encode(), options)
+        return re2.compile(expression.encode(), _options())
     except UnicodeEncodeError:
         raise InputError(
             f"pattern '{source}'", "half of a character (a lone surrogate)", "text", "save the file as UTF-8"

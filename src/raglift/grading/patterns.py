@@ -213,9 +213,7 @@ class Alternatives:
         for one in self.plain:
             if spans := one.find(reading, skip):
                 return one, spans
-        if self._screen is not None and not self._screen.may_match(reading):
-            return None
-        for other in self.expressions:
+        for other in self._screen.pick(reading) if self._screen else self.expressions:
             if spans := other.find(reading, skip):
                 return other, spans
         return None
@@ -225,6 +223,5 @@ class Alternatives:
         for one in self.plain:
             if spans := one.find_denied(reading):
                 return spans
-        if self._screen is not None and not self._screen.may_match(reading):
-            return ()
-        return next((spans for one in self.expressions if (spans := one.find_denied(reading))), ())
+        likely = self._screen.pick(reading) if self._screen else self.expressions
+        return next((spans for one in likely if (spans := one.find_denied(reading))), ())
