@@ -40,6 +40,11 @@ _SAID_FALSE = re.compile(
 )
 _MODIFIER = re.compile(r"(?:같은|높은|낮은|많은|적은|작은|큰|한|된|인|의|반대)$")
 _MODIFIED_DENIED = re.compile(rf"[가-힣\ue000-\uf8ff]{{1,3}}[이가]{_NOT}")
+_NEGATION = re.compile(
+    "[않못없안말마틀]|아[니닌님냐녜]|다[르른]|달[리라]|대신|무[관시]|거짓|오해|제외|배제|빼고|n[o't]"
+)
+"""What every denial after a match holds: most words hold none of it and need no closer look."""
+_ADVERBS = ("못", "안")
 _BEFORE = re.compile(r"(?:(?:^|[^잘])못|(?:^|[을를은는이가도에로])안)$")
 _ENGLISH_BEFORE = re.compile(
     r"(?:\bnot|n't|\bnever|\bwithout|\bno|\brather than|\binstead of)\s+(?:(?:a|an|the|its)\s+)?$"
@@ -62,13 +67,17 @@ def is_denied(reading: Reading, span: Span, *, whole: bool = True) -> bool:
     """
     text = reading.text
     after = text[span.end : span.end + _LOOK_AHEAD].split("\n", 1)[0]
-    if after and (_NOUN_DENIED.match(after) or (_denied_later if whole else _INNER_DENIED.match)(after)):
-        return True
-    if after and _MODIFIER.search(text, max(0, span.end - 2), span.end) and _MODIFIED_DENIED.match(after):
-        return True
-    before = text[max(0, span.start - 3) : span.start]
-    if _BEFORE.search(before.rsplit("\n", 1)[-1]):
-        return True
+    if _NEGATION.search(after):
+        if _NOUN_DENIED.match(after) or (_denied_later if whole else _INNER_DENIED.match)(after):
+            return True
+        if _MODIFIER.search(text, max(0, span.end - 2), span.end) and _MODIFIED_DENIED.match(after):
+            return True
+    if text.endswith(_ADVERBS, 0, span.start):
+        before = text[max(0, span.start - 3) : span.start]
+        if _BEFORE.search(before.rsplit("\n", 1)[-1]):
+            return True
+    if "n" not in reading.letters.text:
+        return False
     first = reading.place[span.start]
     origin = reading.letters.origin
     if not first or first >= len(origin):

@@ -203,6 +203,7 @@ class Alternatives:
 
     def __init__(self, patterns: Sequence[Pattern]) -> None:
         self.patterns = tuple(patterns)
+        self.sources = tuple(one.source for one in self.patterns)
         self.plain = tuple(one for one in self.patterns if not isinstance(one, Expression))
         self.expressions = tuple(one for one in self.patterns if isinstance(one, Expression))
         self.formulas = tuple(one for one in self.patterns if isinstance(one, FormulaPattern))

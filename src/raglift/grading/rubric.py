@@ -196,7 +196,7 @@ def _grade(compiled: CompiledRubric, answer: Reading, question: Reading, title: 
 
 
 def _missing(number: int, group: Alternatives, denied: bool) -> str:
-    named = name_patterns(tuple(one.source for one in group.patterns))
+    named = name_patterns(group.sources)
     return f"must[{number}]: " + (f"denied, {named}" if denied else f"none of {named} found")
 
 
@@ -225,6 +225,7 @@ _ASKING = re.compile(
     r"궁금(?:해|하다|하구나|하네|한거|했구나)|정말|아주|자세히|자세하게|(?:이?라는)게(?:있는데)?|그게|그럼|이거|"
     r"어떻게|하는거지|하지|하는지|구하는|방법을|방법|질문(?:이네|이야|이구나)?|물어봤(?:구나|네)|말이[지야]|좋은|맞아|그래|응|네|음"
 )
+_ASKING_LETTERS = "야이" + "".join(re.findall("[가-힣]", _ASKING.pattern))
 _ENDING = re.compile(
     r"이란|란|이?라는|이에요|예요|이야|이지|이다|입니다|이네|이고|"
     r"[야지다요은는이가을를의도에로와과그것거건값말]"
@@ -262,7 +263,7 @@ def _repeats(bare: str, asked: str) -> bool:
     if asked in bare:
         return _ASKING.sub("", bare.replace(asked, "", 1)) == ""
     core = _core_of(asked)
-    if not core or core[0] not in bare:
+    if not core or bare.strip(core + _ASKING_LETTERS):
         return False
     rest = _ASKING.sub("", bare)
     return rest != bare and rest in (core, core + "야", core + "이야")
@@ -318,7 +319,7 @@ def _explain(compiled: CompiledRubric, answer: Reading, question: Reading, title
 def _explain_group(
     kind: Literal["must", "must_not"], number: int, group: Alternatives, answer: Reading, skip: Skip | None = None
 ) -> Requirement:
-    sources = tuple(one.source for one in group.patterns)
+    sources = group.sources
     found = group.find(answer, skip)
     if found is not None:
         pattern, spans = found

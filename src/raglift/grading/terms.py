@@ -113,10 +113,13 @@ class TermTable:
         mentions: list[Mention] = []
         done = 0
         first = self._first_letters
-        for place in [place for place, letter in enumerate(text) if letter in first]:
+        begins = [
+            place for place, letter in enumerate(text) if letter in first and text[place : place + _PREFIX] in sizes
+        ]
+        for place in begins:
             if place < done:
                 continue
-            for size in sizes.get(text[place : place + _PREFIX], ()):
+            for size in sizes[text[place : place + _PREFIX]]:
                 name = names.get(text[place : place + size])
                 if name is not None and self._stands_alone(read, place, name):
                     done = place + len(name.letters)
