@@ -55,6 +55,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ("j", r"[은는이가]"),
 )
 """Words by kind, the alternatives with a space between; what comes first is read first."""
+_OPERATORS = "Bq/+-*^()|nAMUDdspS"
 _FILLER_AFTER = set("eAMUDspWSkdBvgo)")
 _FIXED = {
     "actualp": "#actual positive",
@@ -141,7 +142,10 @@ def _token_pattern(table: TermTable) -> tuple[re.Pattern[str], tuple[str, ...]]:
         ("predp", rf"{positive}{said}{things} {predict}[한된]?{positive}{things}"),
         ("predn", rf"{negative}{said}{things} {predict}[한된]?{negative}{things}"),
         ("total", " ".join(word + things for word in ("전체", "모든", "총", "total", "all"))),
-        ("item", " ".join(f"{word}{thing_of}" for word in ("원래", "각각의", "각", "원본", "개별", "기존", "해당", "관측"))),
+        (
+            "item",
+            " ".join(f"{word}{thing_of}" for word in ("원래", "각각의", "각", "원본", "개별", "기존", "해당", "관측")),
+        ),
         ("item", f"{data}(?:값|포인트)?"),
         ("k", rf"{sign['count']} {sign['model']}[이은는가]?"),
         (BREAK, rf"[a-z]-?{sign['score']} {sign['min']}-?{sign['max']}"),
@@ -157,6 +161,21 @@ def _token_pattern(table: TermTable) -> tuple[re.Pattern[str], tuple[str, ...]]:
     ]
     flat = [(name, one) for name, alternatives in groups for one in alternatives.split(" ")]
     return re.compile("|".join(f"{one}()" for _, one in flat)), ("", *(name for name, _ in flat))
+
+
+@lru_cache(maxsize=8)
+def _operator_pattern(table: TermTable) -> re.Pattern[str]:
+    """What every sentence with a formula holds: an operator, a number or letter, or a share (`중 TP`)."""
+    operators = [one for kind, words in _WORDS if kind in _OPERATORS for one in words.split(" ")]
+    shares = [one for kind, words in _WORDS if kind in "mf" for one in words.split(" ")]
+    signs = "".join(table.sign_of[name] for name in ("square-root", "numerator", "denominator"))
+    operand = "[\ue000-\uf8ff전모총원각개기해관값]"
+    return re.compile(rf"[0-9a-zα-ω∑{signs}]|두배|{'|'.join(operators)}|(?:{'|'.join(shares)})[을를]?(?={operand})")
+
+
+def may_hold_formula(reading: Reading, start: int, end: int) -> bool:
+    """False for a sentence that cutting into tokens would find no formula in."""
+    return _operator_pattern(reading.table).search(reading.text, start, end) is not None
 
 
 def cut_tokens(reading: Reading, start: int, end: int) -> Tokens:

@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from raglift.errors import InputError
-from raglift.grading.arithmetic import MAX_TOKENS, Operand, Tokens, cut_tokens, reduce_tokens
+from raglift.grading.arithmetic import MAX_TOKENS, Operand, Tokens, cut_tokens, may_hold_formula, reduce_tokens
 from raglift.grading.quantities import Values, has_value, is_group, is_measured, value_of
 from raglift.grading.reading import Reading, Span, read_text
 from raglift.grading.terms import TermTable
@@ -90,6 +90,8 @@ def read_formula(text: str, table: TermTable) -> Formula:
 
 
 def _find_in_sentence(reading: Reading, start: int, end: int) -> list[Formula]:
+    if not may_hold_formula(reading, start, end):
+        return []
     tokens = cut_tokens(reading, start, end)
     if not _HOLDS_FORMULA.search(tokens.kinds):
         return []

@@ -17,7 +17,7 @@ _CLASS = re.compile(
     rf"(true|false|참|거짓)(?=인|이[고며지었아]|였|일|이?라(?!는)|이?면|중|가운데|[을를]|(?:으로|로)[{_SIGNS}판분잘맞봤말답잡]|[{_SIGNS}])"
 )
 _END = re.compile(SENTENCE_END)
-_VALUE_WORD = re.compile("값|수치")
+_VALUE_WORDS = ("값", "수치")
 
 
 class Span(NamedTuple):
@@ -91,8 +91,8 @@ def read_terms(letters: Letters, table: TermTable) -> Reading:
         signs.append(mention.sign)
         place.append(mention.start)
         done = mention.end
-        if value := _VALUE_WORD.match(text, done):
-            done = value.end()
+        if text.startswith(_VALUE_WORDS, done):
+            done += 1 if text[done] == "값" else 2
     signs.append(text[done:])
     place += range(done, len(text) + 1)
     joined = "".join(signs)
