@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from raglift.errors import InputError
+from raglift.grading.expressions import Screen
 from raglift.grading.normalization import read_letters
-from raglift.grading.patterns import compile_pattern
+from raglift.grading.patterns import Alternatives, compile_pattern
 from raglift.grading.reading import read_text
 from raglift.grading.terms import load_terms
 from raglift.records import Passage
@@ -292,3 +293,23 @@ def test_passages_teach_names_unless_ambiguous() -> None:
     assert found("재현율", "되찾음율이야")
     assert not found("Alpha Thing", "같은이름이야")
     assert load_terms().extended([]) is load_terms()
+
+
+def test_a_group_looks_closer_at_every_expression_that_matches() -> None:
+    table = load_terms()
+    sources = ["re: ^재현", "re: 끝$", "re: {recall}", "re: 없는말", "re: (?:^|[^a-z])pr(?:[^a-z]|$)"]
+    group = Alternatives([compile_pattern(source, table) for source in sources])
+    screen = Screen(group.expressions)
+    for text in ["재현은 끝", "pr", "이건 재현율이야! 끝", "끝이야", "실제 pr 곡선", ""]:
+        reading = read_text(text, table)
+        matched = [one for one in group.expressions if one.find(reading)]
+        assert set(matched) <= set(screen.pick(reading))
+        assert (group.find(reading) or (None,))[0] == (matched[0] if matched else None)
+    assert not screen.pick(read_text("조화 평균", table))
+
+
+def test_a_search_beyond_memory_leaves_every_expression() -> None:
+    group = Alternatives([compile_pattern(source, load_terms()) for source in ("re: 하나", "re: 둘")])
+    screen = Screen(group.expressions)
+    screen._set = type("Full", (), {"Match": lambda self, text: None})()
+    assert list(screen.pick(read_text("셋", load_terms()))) == list(group.expressions)
