@@ -58,6 +58,16 @@ def test_markdown_holds_the_founding_table(run) -> None:
     assert all(any(question.split(",")[0] in line for line in lines) for question in load_seed_questions())
 
 
+def test_what_retrieval_costs_says_over_how_many_questions(run) -> None:
+    losses = json.loads(run.comparison.read_text(encoding="utf-8"))["retrieval"]["loss"]["sft"]
+    counts = {part: losses.get(part, {"questions": 0})["questions"] for part in ("all", "hit", "miss")}
+    assert counts["all"] == counts["hit"] + counts["miss"] > 0
+    heads = (f"전체 ({counts['all']})", f"찾음 ({counts['hit']})", f"못 찾음 ({counts['miss']})")
+    assert f"|  | {' | '.join(heads)} |" in run.report("md").read_text(encoding="utf-8").splitlines()
+    page = run.report("html").read_text(encoding="utf-8")
+    assert all(f'<th class="n">{head}</th>' in page for head in heads)
+
+
 def test_markdown_tables_keep_their_columns(run) -> None:
     for block in re.split(r"\n\n", run.report("md").read_text(encoding="utf-8")):
         rows = [line for line in block.splitlines() if line.startswith("|")]

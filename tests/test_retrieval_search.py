@@ -108,10 +108,14 @@ def test_emoji_alone_and_unknown_words_do_not_fail(letters: Index) -> None:
 
 
 @pytest.mark.parametrize("search", ["lexical", "hybrid"])
-def test_a_question_of_ten_thousand_letters(e5: Index, search: str) -> None:
+def test_a_question_of_ten_thousand_letters(e5: Index, search: str, capsys: pytest.CaptureFixture[str]) -> None:
     long = "재현율이 뭐야? " + "가나다라 " * 2000
     assert len(long) > 10_000
     assert find_first(e5, long, search) == "recall"
+    said = capsys.readouterr().err
+    assert ("1 question(s) longer than the embedder's window of 512 tokens" in said) == (search == "hybrid")
+    find_first(e5, "재현율이 뭐야?", search)
+    assert not capsys.readouterr().err
 
 
 def test_nul_and_lone_surrogates_do_not_fail(e5: Index) -> None:

@@ -34,7 +34,7 @@ from raglift.report.trust import (
     say_corrected,
     say_pair,
 )
-from raglift.report.views import list_effects, list_hits, list_losses
+from raglift.report.views import list_effects, list_hits, list_losses, name_losses
 
 ANSWER_BUDGET = 3_000_000  # bytes of answers and prompts in the page; the worst questions come first
 MOST_QUESTIONS = 2_000  # rows of the question table
@@ -61,6 +61,7 @@ def write_html(content: Content) -> str:
     say = speak(content.language)
     rows = list(_choose_rows(content))
     figures = _draw_figures(content, say)
+    losses = list_losses(content.comparison)
     cell = 0.7 + 0.5 * max((len(cell["text"]) for row in rows for cell in row.cells), default=3)
     style = read_part("page.css") + f":root {{ --arms: {len(content.arms)}; --cell: {cell:.1f}rem; }}\n"
     figure_style, script = read_part("figure.css"), read_part("page.js")
@@ -88,7 +89,8 @@ def write_html(content: Content) -> str:
             facts=list_run_facts(content, say),
             effects=list_effects(content.comparison, say),
             hits=list(list_hits(content.comparison)),
-            losses=list_losses(content.comparison),
+            losses=losses,
+            loss_names=name_losses(losses, say) if losses else [],
             behaviours=_list_behaviours(content, say),
             ordered_arms=_order_arms(content),
             left_out=sum(not row.open and bool(row.question.answers) for row in rows),

@@ -22,7 +22,7 @@ from raglift.report.sentences import list_limits, say_basis, say_lift, say_verdi
 from raglift.report.settings import list_run_facts
 from raglift.report.texts import Say, say_split, say_verdict_word, speak
 from raglift.report.trust import say_doubts
-from raglift.report.views import list_behaviour, list_effects, list_hits, list_losses, write_estimate
+from raglift.report.views import list_behaviour, list_effects, list_hits, list_losses, name_losses, write_estimate
 from raglift.sanitization import escape_markdown, quote_code
 
 SHOWN_REASONS = 5  # for each arm; report.json has all
@@ -123,12 +123,10 @@ def _write_retrieval(content: Content, say: Say) -> list[str]:
     if not content.comparison.get("retrieval"):
         return []
     shares = [[say(one.key), one.text, one.interval] for one in list_hits(content.comparison)]
-    losses = [
-        [quote_code(row.name), *(write_estimate(cell) for cell in row.cells)] for row in list_losses(content.comparison)
-    ]
-    heads = ["", *(say(f"retrieval.{part}") for part in ("all", "hit", "miss"))]
+    rows = list_losses(content.comparison)
+    losses = [[quote_code(row.name), *(write_estimate(cell) for cell in row.cells)] for row in rows]
     blocks = [f"## {say('section.retrieval')}", draw_table(["", say("run.value"), say("word.interval")], shares)]
-    return [*blocks, say("retrieval.loss"), draw_table(heads, losses)] if losses else blocks
+    return [*blocks, say("retrieval.loss"), draw_table(["", *name_losses(rows, say)], losses)] if losses else blocks
 
 
 def _write_behaviour(content: Content, say: Say) -> list[str]:

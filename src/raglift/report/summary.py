@@ -15,7 +15,7 @@ from raglift.report.numbers import MISSING, format_accuracy, format_tally
 from raglift.report.sentences import say_basis, say_excluded, say_lift, say_verdict
 from raglift.report.texts import Say, say_split, speak
 from raglift.report.trust import say_doubts
-from raglift.report.views import list_behaviour, list_hits, list_losses, write_estimate
+from raglift.report.views import list_behaviour, list_hits, list_losses, name_losses, write_estimate
 from raglift.sanitization import clean_line, clean_values
 
 
@@ -81,8 +81,8 @@ def _draw_search(comparison: dict[str, Any], say: Say) -> list[RenderableType]:
     parts: list[RenderableType] = [Text(f"{say('section.retrieval')}: " + ", ".join(hits)), Text()] if hits else []
     if losses := list_losses(comparison):
         table = Table("", caption=Text(say("retrieval.loss")), caption_justify="left")
-        for part in ("all", "hit", "miss"):
-            table.add_column(say(f"retrieval.{part}"), justify="right")
+        for name in name_losses(losses, say):
+            table.add_column(name, justify="right")
         for row in losses:
             table.add_row(Text(row.name), *(Text(write_estimate(cell)) for cell in row.cells))
         parts += [table, Text()]

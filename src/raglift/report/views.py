@@ -57,6 +57,13 @@ def list_losses(comparison: dict[str, Any]) -> list[EstimateRow]:
     return [row for row in rows if any(row.cells)]
 
 
+def name_losses(rows: Sequence[EstimateRow], say: Say) -> list[str]:
+    """The columns of `list_losses`, each with its number of questions."""
+    columns = zip(("all", "hit", "miss"), zip(*(row.cells for row in rows), strict=True), strict=True)
+    counts = {part: max(cell.get("questions") or 0 for cell in cells) for part, cells in columns}
+    return [f"{say(f'retrieval.{part}')} ({count})" for part, count in counts.items()]
+
+
 def list_hits(comparison: dict[str, Any]) -> Iterator[SearchMeasure]:
     """Each measure of the search that was made."""
     retrieval = comparison.get("retrieval") or {}

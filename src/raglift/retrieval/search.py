@@ -9,6 +9,7 @@ import numpy as np
 
 from raglift.config import RetrievalConfig
 from raglift.errors import InputError
+from raglift.progress import say
 from raglift.records import Retrieved
 from raglift.retrieval.embedders import Vectors
 from raglift.retrieval.index import Index, Row, rank_top
@@ -92,9 +93,18 @@ class IndexRetriever:
         if self.settings.search == "lexical":
             found = [self.index.search_tokens(list_tokens(text), k) for text in texts]
         else:
+            self._tell_long(texts)
             vectors = self.embed_questions(texts)
             found = [self._rank_vector(*pair, k) for pair in zip(texts, vectors, strict=True)]
         return [[Retrieved(row.passage_id, row.score) for row in rows] for rows in found]
+
+    def _tell_long(self, texts: Sequence[str]) -> None:
+        """Say how many questions the embedder does not see whole; a token is at least about a character."""
+        embedder = self.index.embedder
+        window = embedder.window
+        long = sum(len(text) > window and embedder.count_tokens(text) > window for text in texts)
+        if long:
+            say(f"{long} question(s) longer than the embedder's window of {window} tokens: not searched as a whole")
 
     def embed_questions(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors of shape (questions, dimensions), after the tuned matrix if there is one."""
