@@ -1,6 +1,6 @@
 """Measure what the Ray engine costs on one machine: the same answers, local and by Ray in turn. Run by hand.
 
-OMP_NUM_THREADS=2 python tests/measure_engines.py runs/ml-qa-ko --arms sft.none,rag-sft.oracle --rounds 2
+OMP_NUM_THREADS=2 python tests/measure_engines.py runs/ml-qa-ko --arms base.none,sft.none,rag-sft.none --rounds 2
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def answer(engine: str, options: argparse.Namespace) -> tuple[float, list[dict[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--arms", default="sft.none,rag-sft.oracle")
+    parser.add_argument("--arms", default="base.none,sft.none,rag-sft.none")
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     taken: dict[str, list[float]] = {engine: [] for engine in ENGINES}

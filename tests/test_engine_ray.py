@@ -63,6 +63,37 @@ main()
 """
 
 
+# A cluster of this machine alone, as `--engine ray` without an address starts it; a unit takes all of it.
+OWN_CLUSTER = """
+import os, signal, time
+import ray
+from raglift.engines import Needs, open_engine
+from raglift.engines.ray import Board
+from raglift.progress import say
+
+class SlowBoard(Board):
+    def say(self, line):
+        time.sleep(0.5)
+        super().say(line)
+
+def speak(unit, meter):
+    say(f"unit {unit} begins")
+    time.sleep(0.6)
+    return os.getpid()
+
+before = signal.getsignal(signal.SIGTERM)
+engine = open_engine("ray")
+assert engine._board is None, "it starts while the command does something else"
+engine._wait_for_start()
+engine._board = ray.remote(SlowBoard).options(num_cpus=0).remote()
+needs = Needs(int(ray.cluster_resources()["CPU"]))
+processes = [process for _, process in engine.compute("speak", speak, range(4), 4, needs)]
+assert signal.getsignal(signal.SIGTERM) is before, "SIGTERM ends a command as it does without Ray"
+engine.close()
+print(len(processes), len(set(processes)))
+"""
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A real cluster of node processes on this machine; each node computes one unit at a time."""
@@ -271,6 +302,15 @@ def test_errors_and_words_of_workers_come_back_as_they_were(engine: Any, capfd: 
         list(engine.compute("refuse", refuse, [1], 1, Needs()))
     assert caught.value.where == "here"
     assert "unit 1 has something to say" in capfd.readouterr().err
+
+
+def test_a_cluster_of_its_own() -> None:
+    """Slower than most: Ray starts its processes."""
+    command = [sys.executable, "-c", OWN_CLUSTER]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.startswith("ray: 1 node, ")
+    assert ended.stdout == "4 1\n", "one process, which loads a model once, and no other beside it while it speaks"
 
 
 def test_a_unit_that_kills_every_worker_ends_the_run(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:

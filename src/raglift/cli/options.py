@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +12,7 @@ import typer
 from raglift.sanitization import clean_text, escape_json
 
 if TYPE_CHECKING:
+    from raglift.engines import Engine
     from raglift.experiment import Run
 
 app = typer.Typer(
@@ -42,32 +42,17 @@ ADDRESS = Annotated[str | None, typer.Option(help="A Ray cluster's address [defa
 
 
 def run_stage(
-    run_dir: str,
-    name: str,
-    stage: Any,
-    judge_overrides: Sequence[str] = (),
-    engine: str = "local",
-    address: str | None = None,
+    run_dir: str, name: str, stage: Any, judge_overrides: Sequence[str] = (), engine: Engine | None = None
 ) -> Run:
     """Reopen a run and do one stage, by its name and function, under its lock."""
     from raglift.experiment import reopen_run
 
     opened = reopen_run(run_dir, judge_overrides, name)
-    with opened.folder.hold_lock(), use_engine(opened, engine, address):
+    if engine is not None:
+        opened.engine = engine
+    with opened.folder.hold_lock():
         stage(opened)
     return opened
-
-
-@contextmanager
-def use_engine(run: Run, name: str, address: str | None) -> Iterator[None]:
-    """Give a run its engine, and close it afterwards."""
-    from raglift.engines import open_engine
-
-    run.engine = open_engine(name, address)
-    try:
-        yield
-    finally:
-        run.engine.close()
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +23,8 @@ from raglift.cli.options import (
     print_json,
     run_stage,
     show,
-    use_engine,
 )
+from raglift.engines import Engine, open_engine
 from raglift.errors import InputError
 
 
@@ -50,43 +53,42 @@ def run(  # noqa: PLR0913, PLR0917 - options, not parameters
 
       raglift run my-experiment --set train.epochs=5,10,20 --set lora.rank=8,64
     """
+    with closing(open_engine(engine, address)) as opened:  # a cluster starts beside the imports
+        from raglift.sweep import expand_settings
+
+        work = sweep_settings if expand_settings(overrides or [])[1] else run_one
+        print_result = work(experiment, run_dir, overrides or [], opened, as_json, arms=arms, seeds=seeds)
+    print_result()
+
+
+def run_one(
+    experiment: str, run_dir: str | None, overrides: list[str], engine: Engine, as_json: bool, **options: Any
+) -> Callable[[], None]:
+    """Run one setting; what prints its comparison."""
     from raglift.experiment import open_run, run_experiment
     from raglift.report.summary import print_summary
-    from raglift.sweep import expand_settings
 
-    if expand_settings(overrides or [])[1]:
-        sweep_settings(experiment, run_dir, overrides or [], (engine, address), as_json, arms=arms, seeds=seeds)
-        return
-    opened = open_run(experiment, run_dir, overrides or [], arms=arms, seeds=seeds)
-    with opened.folder.hold_lock(), use_engine(opened, engine, address):
+    opened = open_run(experiment, run_dir, overrides, **options)
+    opened.engine = engine
+    with opened.folder.hold_lock():
         comparison = run_experiment(opened)
     if as_json:
-        print_json(comparison)
-    else:
-        print_summary(comparison, opened.config.report.language, opened.folder.locate(opened.folder.report("html")))
+        return partial(print_json, comparison)
+    page = opened.folder.locate(opened.folder.report("html"))
+    return partial(print_summary, comparison, opened.config.report.language, page)
 
 
 def sweep_settings(
-    experiment: str,
-    run_dir: str | None,
-    overrides: list[str],
-    engine: tuple[str, str | None],
-    as_json: bool,
-    **options: Any,
-) -> None:
-    """Run every setting of a sweep and print its table."""
-    from contextlib import closing
-
-    from raglift.engines import open_engine
+    experiment: str, run_dir: str | None, overrides: list[str], engine: Engine, as_json: bool, **options: Any
+) -> Callable[[], None]:
+    """Run every setting of a sweep; what prints its table."""
     from raglift.report.sweep import print_sweep
     from raglift.sweep import run_sweep
 
-    with closing(open_engine(*engine)) as opened:
-        sweep, home = run_sweep(experiment, run_dir, overrides, opened, **options)
+    sweep, home = run_sweep(experiment, run_dir, overrides, engine, **options)
     if as_json:
-        print_json(sweep)
-    else:
-        print_sweep(sweep, home.locate(home.path / "sweep" / "sweep.html"))
+        return partial(print_json, sweep)
+    return partial(print_sweep, sweep, home.locate(home.path / "sweep" / "sweep.html"))
 
 
 @app.command()
@@ -101,18 +103,20 @@ def index(run_dir: RUN_DIR) -> None:
 @app.command()
 def train(run_dir: RUN_DIR, engine: ENGINE = "local", address: ADDRESS = None) -> None:
     """Train the adapters that are missing. Example: raglift train runs/ml-qa-ko"""
-    from raglift.experiment import train_adapters
+    with closing(open_engine(engine, address)) as opened:
+        from raglift.experiment import train_adapters
 
-    folder = run_stage(run_dir, "train", train_adapters, engine=engine, address=address).folder
+        folder = run_stage(run_dir, "train", train_adapters, engine=opened).folder
     show(f"adapters: {folder.locate(folder.path / 'adapters')}")
 
 
 @app.command()
 def answer(run_dir: RUN_DIR, engine: ENGINE = "local", address: ADDRESS = None) -> None:
     """Make the answers that are missing. Example: raglift answer runs/ml-qa-ko"""
-    from raglift.experiment import answer_questions
+    with closing(open_engine(engine, address)) as opened:
+        from raglift.experiment import answer_questions
 
-    folder = run_stage(run_dir, "answer", answer_questions, engine=engine, address=address).folder
+        folder = run_stage(run_dir, "answer", answer_questions, engine=opened).folder
     show(f"answers: {folder.locate(folder.answers)}")
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,8 @@ class RemoteMeter:
 
 def compute_unit(work: Callable[[Any, Meter], Any], unit: Any, threads: int, meter: RemoteMeter) -> tuple[Any, int]:
     """In a worker: the unit's result and its steps."""
+    # Its last words come before its result. A task that waits by `ray.get` counts as idle: Ray would begin the next one
+    # beside it, in another process that loads the same model.
     redirect_lines(lambda line: meter.board.say.remote(line).future().result())
     torch = sys.modules.get("torch")
     if torch is not None:  # as many threads as in the driver, or sums would be rounded differently
@@ -96,35 +99,49 @@ def start_sender(node: str) -> Any:
     return ray.remote(Sender).options(scheduling_strategy=there, num_cpus=0, max_concurrency=MOST_CALLS).remote()
 
 
+def start_ray(address: str | None) -> tuple[Any, float]:
+    """Connect to a cluster or start one on this machine alone: a board on this node, and the seconds that it took."""
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "object_store_memory": STORE_BYTES}
+    started = time.monotonic()
+    try:
+        ray.init(address or "local", **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"--address {address}", f"no Ray cluster answers ({str(error).splitlines()[0][:200]})",
+            "the address of a cluster's head node", "ray start --head on that node says it",
+        ) from None  # fmt: skip
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
+    return board, time.monotonic() - started
+
+
 class RayEngine:
     """Computes on a cluster.
 
     Args:
-        address: of a running cluster (`host:port`, `auto`); None starts one on this machine alone, on loopback.
+        address: of a running cluster (`host:port`, `auto`); None starts one on this machine alone, on loopback, beside
+            what the command imports and plans in the meantime.
     """
 
     def __init__(self, address: str | None) -> None:
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        if address is None:
-            options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "object_store_memory": STORE_BYTES}
-        started = time.monotonic()
-        try:
-            ray.init(address or "local", **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"--address {address}", f"no Ray cluster answers ({str(error).splitlines()[0][:200]})",
-                "the address of a cluster's head node", "ray start --head on that node says it",
-            ) from None  # fmt: skip
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
-        self._calls = 0
-        self._senders: dict[str, Any] = {}  # by node, the one whose turn was longest ago first
-        self._lock = threading.Lock()
-        self._nodes = len(list_nodes())
         # Ray prints what its own processes log, at any time and to standard output, which is for results alone.
         self._silence = ExitStack()
         self._silence.enter_context(redirect_stdout(self._silence.enter_context(open_nowhere())))
-        say(f"ray: {describe_cluster()}, in {time.monotonic() - started:.1f} s")
+        # The kernel kills Ray's processes when the thread that started them ends, so this one stays.
+        self._thread = ThreadPoolExecutor(1)
+        self._start = self._thread.submit(start_ray, address)
+        self._board: Any = None
+        self._nodes = self._calls = 0
+        self._senders: dict[str, Any] = {}  # by node, the one whose turn was longest ago first
+        self._lock = threading.Lock()
+        if address is not None:  # a wrong one is known at once
+            try:
+                self._wait_for_start()
+            except BaseException:
+                self.close()
+                raise
 
     def compute(
         self,
@@ -135,6 +152,7 @@ class RayEngine:
         needs: Needs,
     ) -> Iterator[tuple[Unit, Result]]:
         """See `Engine`. Raises RunError for a unit whose worker was lost too often, and what the work itself raised."""
+        self._wait_for_start()
         self._calls += 1
         check_fit(needs.threads)
         gpus = int(needs.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0)
@@ -168,6 +186,7 @@ class RayEngine:
 
     def call(self, work: Callable[[Unit], Result], unit: Unit) -> Result:
         """See `Engine`: the nodes take turns; raises RunError where every node that waited was lost."""
+        self._wait_for_start()
         tried: set[str] = set()
         for _ in range(RETRIES + 1):
             node, sender = self._choose_sender(tried)
@@ -185,8 +204,16 @@ class RayEngine:
 
     def close(self) -> None:
         """Leave the cluster; end it where it was started here."""
-        ray.shutdown()
+        self._thread.submit(ray.shutdown).result()
+        self._thread.shutdown()
         self._silence.close()
+
+    def _wait_for_start(self) -> None:
+        with self._lock:
+            if self._board is None:
+                self._board, seconds = self._start.result()
+                self._nodes = len(list_nodes())
+                say(f"ray: {describe_cluster()}, in {seconds:.1f} s")
 
     def _choose_sender(self, tried: set[str]) -> tuple[str, Any]:
         """The living node that has waited longest for a turn, and its sender; one that failed only if all have."""
