@@ -124,6 +124,10 @@ RECALL_ONLY = Rubric(
         ("Precision 은 TP/(TP+FP) 이고 Recall 은 TP/(TP+FN) 이야", True),
         ("Recall 은 예측한 것 중 실제 양성의 비율이고, Precision 은 실제 양성 중 찾은 비율이야", False),
         ("실제 양성 중 찾은 비율, 즉 예측한 것 중 맞은 거야", False),
+        ("실제 양성 중 찾은 비율이야! 반대로 예측한 것 중 실제 양성인 건 Precision 이야", True),
+        ("실제 양성 중 찾은 비율이야! 예측한 것 중에서 보면 Precision 이 되지", True),
+        ("실제 양성 중 찾은 비율이야! 예측한 것 중 실제 양성인 건 Recall 이야", False),
+        ("실제 양성 중 찾은 비율이야! 예측한 것 중 맞은 거지! Precision 도 있어", False),
     ],
 )
 def test_a_remark_about_a_neighbour_is_no_fault(answer: str, right: bool) -> None:

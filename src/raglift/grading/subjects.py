@@ -20,6 +20,10 @@ _TOPIC_MARKS = ("은", "는", "이", "가", "란", "=", ":", "의경우")
 _SET_ASIDE = re.compile("[은는](?:고려|반영|무시|신경|상관|빼|제외)")
 """Said of no subject but of what the subject does with it (`F1 은 Recall 은 고려하지 않고 …`)."""
 
+_LEADS_TO = ("면", "은", "는", "건", "게", "걸", "을", "를", "것이", "경우", "경우가")
+_IS_CALLED = re.compile("[이가]?(?:된|됩|되|돼)|이?(?:라고|라|야)|이[고며지다]|이?에요|예요|입니다|죠|[,\n]|$")
+_CALLED_WITHIN = 16
+
 Skip = Callable[[Sequence[Span]], bool]
 """Whether a match does not count, by its spans."""
 
@@ -57,10 +61,21 @@ def _list_subjects(question: str, table: TermTable) -> tuple[frozenset[str], fro
 
 
 def _topic_of(answer: Reading, spans: Sequence[Span], rivals: frozenset[str]) -> str:
-    """The metric (or count) that is the subject where a match ends; '' if its sentence names none before."""
+    """The metric (or count) that is the subject where a match ends, or what the match is then called; or ''."""
     text, end = answer.text, max(span.end for span in spans)
     for place in range(end - 2, answer.sentence_span(end - 1).start - 1, -1):
         is_topic = text[place] in rivals and text.startswith(_TOPIC_MARKS, place + 1)
         if is_topic and not _SET_ASIDE.match(text, place + 1):
             return text[place]
+    return _name_after(text, end, rivals)
+
+
+def _name_after(text: str, end: int, rivals: frozenset[str]) -> str:
+    """`음성인데 양성이라고 하면 FP 야`: what stands before is said of FP, where no subject was named."""
+    for place in range(end, min(end + _CALLED_WITHIN, len(text))):
+        if text[place] == "\n":
+            return ""
+        if text[place] in rivals:
+            is_called = text.endswith(_LEADS_TO, end, place) and _IS_CALLED.match(text, place + 1)
+            return text[place] if is_called else ""
     return ""
