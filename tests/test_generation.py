@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,10 @@ def test_samples_are_one_row_until_they_part(tiny_model: Path, monkeypatch: pyte
         going = [row for row, tokens in written.items() if len(tokens) >= length]
         assert size == len({(row // 4, *written[row][:length]) for row in going}), "a row for each start that differs"
     assert 5 == sizes[0] < sizes[1] < sizes[-1], "some part"
+
+
+def test_the_collector_passes_over_what_lives_as_long_as_the_process(loaded: LoadedModel) -> None:
+    assert gc.get_freeze_count() > 100_000, "modules of torch and transformers, looked at after every batch else"
 
 
 def test_what_the_allocator_says_is_understood() -> None:

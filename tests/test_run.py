@@ -13,7 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
+from conftest import write_experiment
 from raglift.answering import write_rows
 from raglift.answers import hash_sources, read_answers
 from raglift.errors import InputError
@@ -31,12 +33,27 @@ def run_tiny(experiment: Path, folder: Path, *overrides: str, **options: object)
     return run
 
 
+@pytest.fixture(scope="module")
+def made(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny experiment and its finished run."""
+    root = tmp_path_factory.mktemp("made")
+    run_tiny(write_experiment(root / "tiny", tiny_model), root / "run")
+    return root
+
+
+@pytest.fixture
+def finished(made: Path, tmp_path: Path) -> Run:
+    """A finished run of one's own: a copy of it and of its experiment."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return open_run(str(tmp_path / "tiny"), tmp_path / "run")
+
+
 def read_rows_without_times(file: Path) -> list[dict]:
     return [{key: value for key, value in row.items() if key not in TIMES} for row in recover_lines(file)]
 
 
-def test_run_writes_every_artifact_and_a_complete_comparison(tiny_experiment: Path, tmp_path: Path) -> None:
-    run = run_tiny(tiny_experiment, tmp_path / "run")
+def test_run_writes_every_artifact_and_a_complete_comparison(finished: Run) -> None:
+    run = finished
     for name in ("answers.jsonl", "grades.rubric.jsonl", "comparison.json", "report.md", "report.html", "table.csv"):
         assert (run.folder.path / name).stat().st_size > 0, name
     assert (run.folder.adapter("sft", 0) / "adapter_model.safetensors").exists()
@@ -49,9 +66,8 @@ def test_run_writes_every_artifact_and_a_complete_comparison(tiny_experiment: Pa
     assert set(read_grades(run.folder.grades("rubric"))) == {answer.key for answer in answers}
 
 
-def test_noise_and_prompt_differ_between_arms_only_by_the_passage(tiny_experiment: Path, tmp_path: Path) -> None:
-    run = run_tiny(tiny_experiment, tmp_path / "run")
-    planned = [answer for batch in run.plan() for answer in batch.answers]
+def test_noise_and_prompt_differ_between_arms_only_by_the_passage(finished: Run) -> None:
+    planned = [answer for batch in finished.plan() for answer in batch.answers]
     noise = {}
     for answer in planned:
         noise.setdefault((answer.question_id, answer.sample), set()).add(answer.noise)
@@ -59,7 +75,7 @@ def test_noise_and_prompt_differ_between_arms_only_by_the_passage(tiny_experimen
     absent = [
         answer.prompt for answer in planned if answer.question_id == "q-absent" and str(answer.arm) == "base.oracle"
     ]
-    assert all(run.config.prompt.not_found in prompt for prompt in absent)
+    assert all(finished.config.prompt.not_found in prompt for prompt in absent)
 
 
 def test_arms_with_the_same_prompt_share_its_answers(
@@ -92,23 +108,21 @@ def test_arms_with_the_same_prompt_share_its_answers(
     assert len(texts[0]) == 6 * 2
 
 
-def test_second_run_does_nothing_again(tiny_experiment: Path, tmp_path: Path) -> None:
-    run = run_tiny(tiny_experiment, tmp_path / "run")
-    adapter = run.folder.adapter("sft", 0) / "adapter_model.safetensors"
-    before = adapter.stat().st_mtime_ns, run.folder.answers.stat().st_mtime_ns
-    run_tiny(tiny_experiment, tmp_path / "run")
-    assert (adapter.stat().st_mtime_ns, run.folder.answers.stat().st_mtime_ns) == before
+def test_second_run_does_nothing_again(finished: Run) -> None:
+    files = finished.folder.weights("sft", 0), finished.folder.answers
+    before = [file.stat().st_mtime_ns for file in files]
+    run_experiment(finished)
+    assert [file.stat().st_mtime_ns for file in files] == before
 
 
-def test_changed_question_reruns_its_own_answers_only(tiny_experiment: Path, tmp_path: Path, edit_rows) -> None:
-    run = run_tiny(tiny_experiment, tmp_path / "run")
-    before = {row["key"]: row for row in recover_lines(run.folder.answers)}
+def test_changed_question_reruns_its_own_answers_only(finished: Run, tmp_path: Path, edit_rows) -> None:
+    before = {row["key"]: row for row in recover_lines(finished.folder.answers)}
 
     def reword(rows: list[dict]) -> None:
         rows[0]["question"] = "리콜이란 게 뭐야?"
 
-    edit_rows(tiny_experiment / "questions.jsonl", reword)
-    again = run_tiny(tiny_experiment, tmp_path / "run")
+    edit_rows(tmp_path / "tiny" / "questions.jsonl", reword)
+    again = run_tiny(tmp_path / "tiny", tmp_path / "run")
     after = {answer.key: answer for answer in read_answers(again.folder, again.list_keys())}
     new = [answer for key, answer in after.items() if key not in before]
     assert {answer.question_id for answer in new} == {"q-recall"}
@@ -119,55 +133,47 @@ def test_changed_question_reruns_its_own_answers_only(tiny_experiment: Path, tmp
     assert set(read_grades(again.folder.grades("rubric"))) == set(after), "answers no longer planned are not graded"
 
 
-def test_torn_answers_are_done_again_and_end_the_same(tiny_experiment: Path, tmp_path: Path) -> None:
-    run = run_tiny(tiny_experiment, tmp_path / "run")
-    whole = read_rows_without_times(run.folder.answers)
-    comparison = run.folder.comparison.read_text()
-    data = run.folder.answers.read_bytes()
-    run.folder.answers.write_bytes(data[: len(data) * 2 // 3])
-    run_tiny(tiny_experiment, tmp_path / "run")
-    assert read_rows_without_times(run.folder.answers) == whole
-    assert run.folder.comparison.read_text() == comparison
+def test_torn_answers_are_done_again_and_end_the_same(finished: Run) -> None:
+    folder = finished.folder
+    whole, comparison = read_rows_without_times(folder.answers), folder.comparison.read_text()
+    data = folder.answers.read_bytes()
+    folder.answers.write_bytes(data[: len(data) * 2 // 3])
+    run_experiment(finished)
+    assert read_rows_without_times(folder.answers) == whole
+    assert folder.comparison.read_text() == comparison
 
 
-def test_damaged_adapter_is_noticed_and_trained_again(tiny_experiment: Path, tmp_path: Path, capfd) -> None:
-    run = run_tiny(tiny_experiment, tmp_path / "run")
-    weights = run.folder.adapter("rag-sft", 0) / "adapter_model.safetensors"
+def test_damaged_adapter_is_noticed_and_trained_again(finished: Run, capfd) -> None:
+    weights = finished.folder.weights("rag-sft", 0)
     good = weights.read_bytes()
     weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    run_tiny(tiny_experiment, tmp_path / "run")
+    run_experiment(finished)
     assert weights.read_bytes() == good, "training is deterministic"
     assert "damaged" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("moment", [0.3, 0.6, 0.9])
-def test_killed_run_ends_like_the_undisturbed_one(tiny_experiment: Path, tmp_path: Path, moment: float) -> None:
-    command = [sys.executable, "-m", "raglift", "run", str(tiny_experiment), "--json", "--run"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    started = time.monotonic()
-    calm = subprocess.run(
-        [*command, str(tmp_path / "calm")], env=environment, capture_output=True, text=True, check=True
-    )
-    seconds = time.monotonic() - started
-    process = subprocess.Popen(
-        [*command, str(tmp_path / "killed")], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    time.sleep(seconds * moment)
+@pytest.mark.parametrize("stage", ["train", "answer"])
+def test_killed_run_ends_like_the_undisturbed_one(finished: Run, tmp_path: Path, stage: str) -> None:
+    """The command itself, killed as soon as the stage has written something; tests/test_faults.py has more moments."""
+    killed = RunFolder(tmp_path / "killed")
+    command = [sys.executable, "-m", "raglift", "run", str(tmp_path / "tiny"), "--json", "--run", str(killed.path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    begun = killed.training_log("sft", 0) if stage == "train" else killed.answers
+    while not begun.exists() and process.poll() is None:
+        time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    resumed = subprocess.run(
-        [*command, str(tmp_path / "killed")], env=environment, capture_output=True, text=True, check=True
-    )
-    assert json.loads(resumed.stdout) == json.loads(calm.stdout)
-    killed, undisturbed = (read_rows_without_times(tmp_path / name / "answers.jsonl") for name in ("killed", "calm"))
-    assert killed == undisturbed
+    assert not killed.comparison.exists(), "it was killed in the middle"
+    resumed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(resumed.stdout) == json.loads(finished.folder.comparison.read_text())
+    assert read_rows_without_times(killed.answers) == read_rows_without_times(finished.folder.answers)
 
 
-def test_two_processes_on_one_run_folder_are_refused(tiny_experiment: Path, tmp_path: Path) -> None:
-    run = open_run(str(tiny_experiment), tmp_path / "run")
-    with run.folder.hold_lock():
+def test_two_processes_on_one_run_folder_are_refused(finished: Run, tmp_path: Path) -> None:
+    with finished.folder.hold_lock():
         done = subprocess.run(
-            [sys.executable, "-m", "raglift", "run", str(tiny_experiment), "--run", str(tmp_path / "run")],
+            [sys.executable, "-m", "raglift", "run", str(tmp_path / "tiny"), "--run", str(finished.folder.path)],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
     assert done.returncode == 1
@@ -192,14 +198,11 @@ def test_run_folder_of_another_experiment_is_refused(tiny_experiment: Path, tmp_
         open_run(str(tiny_experiment), tmp_path / "run")
 
 
-def test_stage_commands_reopen_the_run(tiny_experiment: Path, tmp_path: Path) -> None:
-    run_tiny(tiny_experiment, tmp_path / "run")
-    again = reopen_run(tmp_path / "run")
-    assert again.config.model_dump() == open_run(str(tiny_experiment), tmp_path / "run").config.model_dump()
+def test_stage_commands_reopen_the_run(finished: Run, tmp_path: Path) -> None:
+    assert reopen_run(tmp_path / "run").config.model_dump() == finished.config.model_dump()
 
 
-def test_stages_that_read_answers_load_no_model(tiny_experiment: Path, tmp_path: Path) -> None:
-    run_tiny(tiny_experiment, tmp_path / "run", "answer.samples=1")
+def test_stages_that_read_answers_load_no_model(finished: Run) -> None:
     code = """
 import sys
 from raglift.cli import app
@@ -210,7 +213,7 @@ heavy = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers"
 print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, str(finished.folder.path)], capture_output=True, text=True, check=False
     )
     assert done.stdout.splitlines()[-1:] == ["[]"], done.stderr
 
@@ -267,21 +270,19 @@ def test_whole_grid_runs(tiny_experiment: Path, tmp_path: Path) -> None:
     assert comparison["retrieval"]["hit_at_3"]["value"] >= comparison["retrieval"]["hit_at_1"]["value"]
 
 
-def test_two_runs_are_compared_over_the_same_questions(tiny_experiment: Path, tmp_path: Path, edit_rows) -> None:
-    first = run_tiny(tiny_experiment, tmp_path / "first", "answer.samples=1")
-    second = run_tiny(tiny_experiment, tmp_path / "second", "answer.samples=1", "train.epochs=1")
-    result = read_comparison_of_two(first, second, None, "sft.none")
-    assert result["a"]["arm"].endswith("first: rag-sft.oracle")
+def test_two_runs_are_compared_over_the_same_questions(finished: Run, tmp_path: Path, edit_rows) -> None:
+    second = run_tiny(tmp_path / "tiny", tmp_path / "second", "train.epochs=1")
+    result = read_comparison_of_two(finished, second, None, "sft.none")
+    assert result["a"]["arm"].endswith("run: rag-sft.oracle")
     assert result["b"]["arm"].endswith("second: sft.none")
-    edit_rows(tiny_experiment / "questions.jsonl", lambda rows: rows[0].update(question="리콜이란 게 뭐야?"))
-    changed = open_run(str(tiny_experiment), tmp_path / "second")
+    edit_rows(tmp_path / "tiny" / "questions.jsonl", lambda rows: rows[0].update(question="리콜이란 게 뭐야?"))
+    changed = open_run(str(tmp_path / "tiny"), tmp_path / "second")
     with pytest.raises(InputError, match="q-recall"):
-        read_comparison_of_two(first, changed, None, None)
+        read_comparison_of_two(finished, changed, None, None)
 
 
-def test_incomplete_arm_is_not_compared(tiny_experiment: Path, tmp_path: Path) -> None:
-    run = run_tiny(tiny_experiment, tmp_path / "run")
-    rows = recover_lines(run.folder.answers)
-    write_rows(run.folder, [row for row in rows if (row["arm"], row["question_id"]) != ("sft.none", "q-recall")])
+def test_incomplete_arm_is_not_compared(finished: Run) -> None:
+    rows = recover_lines(finished.folder.answers)
+    write_rows(finished.folder, [row for row in rows if (row["arm"], row["question_id"]) != ("sft.none", "q-recall")])
     with pytest.raises(InputError, match=r"q-recall(.|\n)*never compared"):
-        compare_arms(run)
+        compare_arms(finished)
