@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+from raglift.answers import read_keys
 from raglift.comparison_files import compare_table
 from raglift.config import load_config
 from raglift.datasets import load_experiment, parse_rubric, read_jsonl
@@ -125,6 +126,7 @@ def read_run(data: bytes) -> None:
     """A run folder's own files, torn or written by another hand."""
     recover_lines(put("run/answers.jsonl", data))
     read_ranking(put("run/ranking.json", data))
+    read_keys(put("run/plan.json", data), "")
     put("run/manifest.json", data)
     RunFolder(FOLDER / "run").list_damage()
 
