@@ -58,6 +58,13 @@ def test_a_vector_does_not_depend_on_its_neighbours(embedder: SmallE5) -> None:
     assert embedder.embed_queries([]).shape == (0, 384)
 
 
+def test_two_threads_give_the_vector_of_one(embedder: SmallE5, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = embedder.embed_queries(TEXTS[:4])  # a thread each
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    other = SmallE5()
+    assert np.array_equal(together, np.concatenate([other.embed_queries([text]) for text in TEXTS[:4]]))
+
+
 def test_a_long_question_keeps_both_ends(embedder: SmallE5) -> None:
     filler = "날씨가 맑다. " * 700
     first, last, neither = embedder.embed_queries(["재현율이 뭐야? " + filler, filler + "재현율이 뭐야?", filler])
