@@ -65,8 +65,10 @@ main()
 
 # A cluster of this machine alone, as `--engine ray` without an address starts it; a unit takes all of it.
 OWN_CLUSTER = """
-import os, signal, time
+import os, signal, sys, threading, time
 import ray
+from raglift.cli import stop_politely
+from raglift.errors import Interruption
 from raglift.engines import Needs, open_engine
 from raglift.engines.ray import Board
 from raglift.progress import say
@@ -81,16 +83,23 @@ def speak(unit, meter):
     time.sleep(0.6)
     return os.getpid()
 
-before = signal.getsignal(signal.SIGTERM)
+def sleep(unit, meter):
+    time.sleep(600)
+
+signal.signal(signal.SIGTERM, stop_politely)
 engine = open_engine("ray")
 assert engine._board is None, "it starts while the command does something else"
 engine._wait_for_start()
 engine._board = ray.remote(SlowBoard).options(num_cpus=0).remote()
 needs = Needs(int(ray.cluster_resources()["CPU"]))
 processes = [process for _, process in engine.compute("speak", speak, range(4), 4, needs)]
-assert signal.getsignal(signal.SIGTERM) is before, "SIGTERM ends a command as it does without Ray"
+print(len(processes), len(set(processes)), file=sys.__stdout__)
+threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+try:
+    list(engine.compute("sleep", sleep, range(2), 2, needs))
+except Interruption:
+    print("stopped", file=sys.__stdout__)
 engine.close()
-print(len(processes), len(set(processes)))
 """
 
 
@@ -310,7 +319,10 @@ def test_a_cluster_of_its_own() -> None:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.startswith("ray: 1 node, ")
-    assert ended.stdout == "4 1\n", "one process, which loads a model once, and no other beside it while it speaks"
+    units, stopped = ended.stdout.splitlines()
+    assert units == "4 1", "one process, which loads a model once, and no other beside it while it speaks"
+    assert stopped == "stopped", "SIGTERM ends a command as it does without Ray"
+    assert "***" not in ended.stderr
 
 
 def test_a_unit_that_kills_every_worker_ends_the_run(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:

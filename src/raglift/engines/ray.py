@@ -7,12 +7,13 @@ A task costs a few milliseconds, a worker process some seconds once: it stays be
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,19 +130,24 @@ class RayEngine:
         # Ray prints what its own processes log, at any time and to standard output, which is for results alone.
         self._silence = ExitStack()
         self._silence.enter_context(redirect_stdout(self._silence.enter_context(open_nowhere())))
-        # The kernel kills Ray's processes when the thread that started them ends, so this one stays.
+        # The kernel kills Ray's processes when the thread that started them ends, so this one stays. It waits for Ray
+        # too: a signal that arrives in Ray's core is an error there, and here it ends the command as it should.
         self._thread = ThreadPoolExecutor(1)
-        self._start = self._thread.submit(start_ray, address)
+        self._handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         self._board: Any = None
         self._nodes = self._calls = 0
         self._senders: dict[str, Any] = {}  # by node, the one whose turn was longest ago first
         self._lock = threading.Lock()
-        if address is not None:  # a wrong one is known at once
-            try:
-                self._wait_for_start()
-            except BaseException:
-                self.close()
-                raise
+        self._start: Future[tuple[Any, float]] = Future()
+        if address is None:
+            self._start = self._thread.submit(start_ray, None)
+            return
+        try:  # a wrong one is known at once, and asking for it can be stopped
+            self._start.set_result(start_ray(address))
+            self._wait_for_start()
+        except BaseException:
+            self.close()
+            raise
 
     def compute(
         self,
@@ -174,9 +180,9 @@ class RayEngine:
                         number, unit = queue.popleft()
                         meter = RemoteMeter(self._board, (self._calls, number))
                         waiting[task.remote(work, unit, needs.threads, meter)] = number
-                    for reference in ray.wait(list(waiting), timeout=REFRESH_SECONDS)[0]:
+                    for reference in self._ask(ray.wait, list(waiting), timeout=REFRESH_SECONDS)[0]:
                         number = waiting.pop(reference)
-                        result, finished[number] = fetch(reference, description)
+                        result, finished[number] = self._ask(fetch, reference, description)
                         yield units[number], result
                 bar.follow(sum(finished.values()), total)
             finally:
@@ -204,15 +210,21 @@ class RayEngine:
 
     def close(self) -> None:
         """Leave the cluster; end it where it was started here."""
-        self._thread.submit(ray.shutdown).result()
+        self._ask(ray.shutdown)
         self._thread.shutdown()
         self._silence.close()
+
+    def _ask(self, call: Callable[..., Any], *given: Any, **options: Any) -> Any:
+        return self._thread.submit(call, *given, **options).result()
 
     def _wait_for_start(self) -> None:
         with self._lock:
             if self._board is None:
                 self._board, seconds = self._start.result()
                 self._nodes = len(list_nodes())
+                if threading.current_thread() is threading.main_thread():
+                    for number, handler in self._handlers.items():
+                        signal.signal(number, handler)  # Ray has put its own there
                 say(f"ray: {describe_cluster()}, in {seconds:.1f} s")
 
     def _choose_sender(self, tried: set[str]) -> tuple[str, Any]:
@@ -232,7 +244,7 @@ class RayEngine:
         if nodes < self._nodes:
             say(f"ray: {self._nodes - nodes} of {self._nodes} nodes lost; what they were computing is computed again")
         self._nodes = nodes
-        steps, lines = ray.get(self._board.read.remote(self._calls))
+        steps, lines = self._ask(ray.get, self._board.read.remote(self._calls))
         for line in lines:
             say(line)
         states = [steps[number] for number in numbers if number in steps]
