@@ -87,6 +87,18 @@ def test_a_corrupted_index_is_rebuilt_and_says_so(tmp_path: Path, harm: str) -> 
     assert index.search_tokens(["pr-auc"], 1)[0].passage_id == "pr-auc"
 
 
+def test_a_lost_file_of_the_words_index_is_noticed(tmp_path: Path) -> None:
+    build(tmp_path, PASSAGES)
+    lost = sorted(tmp_path.glob("passages.lance/_indices/*/*"))
+    assert len(lost) > 2
+    for file in lost:
+        content = file.read_bytes()
+        file.unlink()
+        with pytest.raises(InputError, match="cannot be read"):
+            open_index(tmp_path, LetterEmbedder())
+        file.write_bytes(content)
+
+
 @pytest.mark.parametrize("part", ["data", "_indices"])
 def test_altered_bytes_are_noticed_by_their_checksum(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], part: str

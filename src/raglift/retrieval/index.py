@@ -328,8 +328,8 @@ def _open_or_reject(folder: Path | str, embedder: Embedder) -> tuple[Any, str | 
             return None, None
         table = store.open_table(TABLE)
         made_by = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        table.search().limit(1).to_arrow()
         _read_hashes(table)
+        _ask_for_words(table)
     except Exception as error:  # whatever a broken file makes the library raise: it is rebuilt from the passages
         length = 120 if isinstance(folder, Path) else 600  # what a store says ends with the cause
         return None, f"the old one cannot be read ({str(error).strip().splitlines()[0][:length]})"
@@ -338,6 +338,15 @@ def _open_or_reject(folder: Path | str, embedder: Embedder) -> tuple[Any, str | 
         if made_by.get(key) != value:
             return None, f"the old one was made by {key} '{made_by.get(key)}', now it is '{value}'"
     return table, None
+
+
+def _ask_for_words(table: Any) -> None:
+    """Search for the first passage's words, which reads the files of their index; raises what the library raises."""
+    from lancedb.query import MatchQuery
+
+    first = table.search().limit(1).select(["tokens"]).to_arrow()["tokens"].to_pylist()
+    if table.list_indices() and first and first[0]:
+        table.search(MatchQuery(first[0].split()[0], "tokens"), query_type="fts").limit(1).to_arrow()
 
 
 def _describe_maker(embedder: Embedder) -> dict[str, str]:
