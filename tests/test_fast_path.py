@@ -88,6 +88,15 @@ def test_fused_norms_have_the_librarys_output_and_gradients(loaded: LoadedModel,
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
 
 
+def test_a_large_weight_is_told_from_one_more(tiny_gemma) -> None:  # type: ignore[no-untyped-def]
+    norm = tiny_gemma.model.norm
+    with torch.no_grad():
+        norm.weight.fill_(200.0)
+    for precision in (torch.float32, torch.bfloat16):
+        scale = find_scale(norm.to(precision))
+        assert scale is not None and float(scale[0]) == 201.0
+
+
 def test_a_norm_that_learns_or_computes_something_else_is_left_alone(tiny_gemma) -> None:  # type: ignore[no-untyped-def]
     norm = tiny_gemma.model.norm
     assert find_scale(norm) is not None

@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.nn.functional import cross_entropy
 
-from raglift.config import AnswerConfig, Config
+from raglift.config import AnswerConfig, Config, LoraConfig
 from raglift.datasets import copy_experiment
 from raglift.experiment import open_run, run_experiment
+from raglift.models.adapters import add_adapter
 from raglift.models.generation import LocalModel, list_end_tokens
 from raglift.models.loading import LoadedModel, load_model
+from raglift.models.trainer import IGNORED, PaddingCollator, encode_row, open_trainer
+from raglift.prompts import TrainingRow
+from raglift.training import build_arguments
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +50,29 @@ def test_embedded_model_trains_answers_and_reports(tmp_path: Path) -> None:
     assert any("가" <= letter <= "힣" for text in tuned for letter in text), "it answers in Korean"
     assert comparison["arms"]["rag-sft.oracle"]["seen"]["total"] == 2
     assert (run.folder.path / "report.html").stat().st_size > 0
+
+
+def test_the_fast_path_has_the_plain_loss_on_real_weights(gemma: LoadedModel, tmp_path: Path) -> None:
+    config = Config(name="x", lora=LoraConfig(dropout=0.0))
+    texts = [
+        ("재현율이 뭐야?", "실제 양성 중에서 찾아낸 비율이야!"),
+        ("정밀도 설명해 줘", "양성이라고 한 것 중 맞은 비율이야!"),
+    ]
+    rows = [encode_row(gemma, TrainingRow(question, answer, None)) for question, answer in texts]
+    batch = PaddingCollator(gemma.tokenizer.pad_token_id)(rows)
+    with torch.no_grad():
+        logits = gemma.model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+        plain = cross_entropy(logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=IGNORED)
+    model = add_adapter(gemma, config.lora, 0)  # whose product is 0 before the first step
+    arguments = build_arguments(config, 0, tmp_path, gemma.device)
+    with open_trainer(model, rows, gemma.tokenizer.pad_token_id, arguments) as trainer:
+        inputs = trainer.data_collator(rows)
+        ours = trainer.compute_loss(model.train(), inputs)
+        names = [name for name, part in model.named_modules() if "norm" in name and "forward" in vars(part)]
+        assert len(names) == 18 * 6 + 1, "all norms are fused"
+        assert "cu_seq_lens_q" in inputs, "rows attend within themselves"
+    model.unload()
+    assert ours.item() == pytest.approx(plain.item(), abs=2e-4)
 
 
 def test_greedy_tokens_equal_generate_on_50_prompts(gemma: LoadedModel) -> None:

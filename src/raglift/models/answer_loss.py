@@ -18,7 +18,6 @@ from raglift.models.packing import PackedLinear, PlainLinear, freeze_shared
 
 ROOM = 1 << 25  # logits held at once
 WORDS = 2048  # whose weights are copied together: few enough to stay in the cache
-TOLERANCE = 1e-2  # bf16 rounds at 4e-3
 NEGLIGIBLE = 1e-8  # a share of a row's probability; fp32 rounds a sum at 6e-8
 
 
@@ -84,6 +83,11 @@ def _measure_rows(
     return loss, gradient
 
 
+def choose_tolerance(precision: torch.dtype) -> float:
+    """How far two ways of computing the same may be apart, as a share: float32 rounds at 6e-8, bfloat16 at 4e-3."""
+    return 1e-4 if precision == torch.float32 else 1e-2
+
+
 @contextmanager
 def replace_head(model: Any, probe: torch.Tensor) -> Iterator[AnswerHead | None]:
     """Put an AnswerHead in the LM head's place; None where the logits are more than hidden states times a matrix.
@@ -104,7 +108,9 @@ def replace_head(model: Any, probe: torch.Tensor) -> Iterator[AnswerHead | None]
         found = head.frozen(model(input_ids=probe, use_cache=False).logits)
     model.train(was_training)
     try:
-        is_same = found.shape == expected.shape and bool((found - expected).norm() <= TOLERANCE * expected.norm())
+        is_same = found.shape == expected.shape and bool(
+            (found - expected).norm() <= choose_tolerance(expected.dtype) * expected.norm()
+        )
         if not is_same:  # soft-capped logits, say
             model.set_output_embeddings(plain)
         yield head if is_same else None
