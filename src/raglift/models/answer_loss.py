@@ -83,9 +83,10 @@ def _measure_rows(
     return loss, gradient
 
 
-def choose_tolerance(precision: torch.dtype) -> float:
-    """How far two ways of computing the same may be apart, as a share: float32 rounds at 6e-8, bfloat16 at 4e-3."""
-    return 1e-4 if precision == torch.float32 else 1e-2
+def is_same(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Whether two ways compute the same but for rounding: float32 rounds at 6e-8, bfloat16 at 4e-3."""
+    tolerance = 1e-4 if expected.dtype == torch.float32 else 1e-2
+    return found.shape == expected.shape and bool((found - expected).norm() <= tolerance * expected.norm())
 
 
 @contextmanager
@@ -108,11 +109,9 @@ def replace_head(model: Any, probe: torch.Tensor) -> Iterator[AnswerHead | None]
         found = head.frozen(model(input_ids=probe, use_cache=False).logits)
     model.train(was_training)
     try:
-        is_same = found.shape == expected.shape and bool(
-            (found - expected).norm() <= choose_tolerance(expected.dtype) * expected.norm()
-        )
-        if not is_same:  # soft-capped logits, say
+        is_right = is_same(found, expected)
+        if not is_right:  # soft-capped logits, say
             model.set_output_embeddings(plain)
-        yield head if is_same else None
+        yield head if is_right else None
     finally:
         model.set_output_embeddings(plain)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from raglift.models.answer_loss import choose_tolerance
+from raglift.models.answer_loss import is_same
 
 
 class NormalizedRows(torch.autograd.Function):
@@ -62,11 +62,11 @@ def find_scale(module: Any) -> torch.Tensor | None:
     probe = torch.linspace(-3, 2, len(weight), device=weight.device).to(weight.dtype)
     scales = (weight.detach().float(), 1 + weight.detach().float())
     with torch.no_grad():
-        expected = module(probe).float()
-        found = [NormalizedRows.apply(probe, scale, eps).float() for scale in scales]  # type: ignore[no-untyped-call]
-    errors = [float((one - expected).norm() / expected.norm()) for one in found]
+        expected = module(probe)
+        found = [NormalizedRows.apply(probe, scale, eps) for scale in scales]  # type: ignore[no-untyped-call]
+    errors = [float((one - expected).float().norm()) for one in found]
     nearer = min((0, 1), key=errors.__getitem__)
-    return scales[nearer] if errors[nearer] <= choose_tolerance(weight.dtype) else None
+    return scales[nearer] if is_same(found[nearer], expected) else None
 
 
 def read_epsilon(module: Any) -> float | None:

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from transformers import DataCollatorWithFlattening, PrinterCallback, Trainer, TrainingArguments
 
-from raglift.models.answer_loss import AnswerHead, choose_tolerance, replace_head
+from raglift.models.answer_loss import AnswerHead, is_same, replace_head
 from raglift.models.loading import LoadedModel
 from raglift.models.lora import fuse_lora
 from raglift.models.norms import fuse_norms
@@ -70,8 +70,7 @@ def choose_collator(model: Any, rows: Sequence[dict[str, list[int]]], pad_token:
             for batch in (alone, joined)
         )
     model.train(was_training)
-    is_same = bool((found - expected).norm() <= choose_tolerance(expected.dtype) * expected.norm())
-    return flatten if is_same else PaddingCollator(pad_token)
+    return flatten if is_same(found, expected) else PaddingCollator(pad_token)
 
 
 def choose_pair(rows: Sequence[dict[str, list[int]]]) -> list[dict[str, list[int]]]:
