@@ -25,12 +25,13 @@ from typing import Any
 import torch
 
 import raglift.cli
-from raglift import answering, experiment, progress, shelf, training
+from raglift import answering, experiment, progress, training
 from raglift.models import generation
 from raglift.models.trainer import AnswerTrainer
 from raglift.retrieval.embedders import EMBEDDERS
 from raglift.retrieval.tokens import list_tokens
 from raglift.runfolder import RunFolder, recover_lines
+from raglift.shelf import local
 from retrieval_fixture import LetterEmbedder
 
 # Loaded once, for all processes that are forked from this one.
@@ -136,7 +137,7 @@ def work(arguments: Sequence[str], folder: Path, disturbance: Disturbance) -> No
 
 def stop_clocks() -> None:
     still = SimpleNamespace(monotonic=lambda: 0.0)
-    for module in (answering, experiment, progress, shelf, training):
+    for module in (answering, experiment, progress, local, training):
         module.time = still  # type: ignore[attr-defined]
     experiment.read_peak_memory = lambda: 0  # type: ignore[assignment]
 

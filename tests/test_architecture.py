@@ -20,7 +20,7 @@ LAYERS = {  # docs/design.md, "Layers": imports only go down or sideways
     3: {
         "training", "answering", "answers", "grading", "report", "preflight", "ask", "contexts", "comparison",
         "agreement", "comparison_files", "export", "correction", "benchmarks", "shelf", "dialogue", "importing",
-        "outlook",
+        "outlook", "cost",
     },
     4: {"experiment", "sweep", "serve"},
     5: {"cli", "__main__", "documentation"},

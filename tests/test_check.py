@@ -10,16 +10,10 @@ from typer.testing import CliRunner
 
 from raglift.cli import app
 from raglift.config import Config, load_config
+from raglift.cost import Lengths, estimate_cost
 from raglift.datasets import load_experiment
 from raglift.models.probing import ModelSize, measure_model, measure_speed
-from raglift.outlook import (
-    Lengths,
-    describe_outlook,
-    estimate_cost,
-    find_near_overlaps,
-    list_next_steps,
-    survey_experiment,
-)
+from raglift.outlook import count_asked, describe_outlook, find_near_overlaps, list_next_steps, survey_experiment
 from raglift.records import Example, Experiment, Question, Rubric
 from raglift.report.outlook import format_duration
 
@@ -118,15 +112,15 @@ def test_weights_are_counted_without_being_loaded(tiny_experiment: Path, tiny_mo
 
 
 def test_cost_grows_with_what_is_done(tiny_experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raglift.outlook.measure_speed", lambda config, hidden, rows: 1e9)
+    monkeypatch.setattr("raglift.cost.measure_speed", lambda config, hidden, rows: 1e9)
     experiment, config = load(tiny_experiment)
     size = ModelSize(2_000_000, 1_000_000, 500_000, 10_000, 32, 2, 64, 512, 4)
     lengths = Lengths(512, 100, 80, 20, 10, 0, {"sft": 100, "rag-sft": 300}, 50)
-    once = estimate_cost(experiment, config, lengths, size)
+    once = estimate_cost(config, lengths, size, count_asked(experiment, config))
     # Two tunings, two epochs: 400 tokens through body and adapter, 2 × 50 answer tokens through the head.
     assert once.train_seconds == pytest.approx(2 * (400 * 4_060_000 + 100 * 2_000_000) / 1e9 * 1.4)
     _, twice = load(tiny_experiment, "train.epochs=4", "answer.samples=4")
-    more = estimate_cost(experiment, twice, lengths, size)
+    more = estimate_cost(twice, lengths, size, count_asked(experiment, twice))
     assert more.train_seconds == pytest.approx(2 * once.train_seconds)
     assert once.answer_seconds < more.answer_seconds < 2 * once.answer_seconds, "a question is read once"
 

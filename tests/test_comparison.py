@@ -18,7 +18,7 @@ from raglift.errors import InputError
 from raglift.grading.grades import read_grades
 from raglift.grading.review_items import read_reviewable
 from raglift.records import Answer, Counterfactual, Experiment, Grade, Passage, Question, Retrieved, Rubric
-from raglift.report import print_summary
+from raglift.report.summary import print_summary
 from raglift.retrieval.ranking import Ranking
 from raglift.statistics.multiplicity import adjust_holm
 from report_fixture import make_experiment, write_run

@@ -344,6 +344,25 @@ def test_a_whole_run_and_its_resume(tmp_path: Path, tiny_model: Path, capsys: py
         assert {json.loads(line)["key"] for line in lines} == {row["key"] for row in recover_lines(run.folder.answers)}
 
 
+def test_no_library_of_models_is_loaded(tmp_path: Path, tiny_model: Path) -> None:
+    code = """
+import sys
+from raglift.cli import app
+for words in ("check EXPERIMENT --quick", "run EXPERIMENT --run RUN", "answer RUN",
+              "ask RUN Recall? --arm base.retrieved"):
+    app(words.replace("EXPERIMENT", sys.argv[1]).replace("RUN", sys.argv[2]).split(), standalone_mode=False)
+print([name for name in ("torch", "transformers", "peft", "accelerate", "tokenizers") if name in sys.modules])
+"""
+    with run_server(lambda seen, number: stream_of("x") if seen.body.get("stream") else obey(seen, number)) as server:
+        experiment = write_remote(tmp_path / "e", server.url)
+        with (experiment / "experiment.yaml").open("a", encoding="utf-8") as stream:
+            stream.write("retrieval: {search: lexical}\n")
+        command = [sys.executable, "-c", code, str(experiment), str(tmp_path / "run")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["[]"], done.stderr
+    assert len(server.seen) > 1
+
+
 def test_kill_9_loses_no_batch_and_pays_nothing_twice(tmp_path: Path, tiny_model: Path) -> None:
     def slow_after_six(seen: Seen, number: int) -> Response:
         return dataclasses.replace(obey(seen, number), delay=0.0 if number < 6 else 20.0)

@@ -17,7 +17,8 @@ from rich.console import Console
 from raglift.comparison_files import compare_table
 from raglift.config import DEFAULT_ARMS
 from raglift.errors import InputError, RunError
-from raglift.report import print_summary, write_report
+from raglift.report.summary import print_summary
+from raglift.report.writing import write_report
 from report_fixture import load_seed_questions, make_experiment, write_run
 
 BROKEN = re.compile(r"\b(None|NaN|nan|Undefined|inf)\b")

@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from raglift.report import html, write_report
+from raglift.report import html
+from raglift.report.writing import write_report
 from report_fixture import HOSTILE, TEXT, add_reviews, make_experiment, write_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -19,10 +19,11 @@ from raglift.grading.judge_prompt import Vote
 from raglift.grading.review_sample import ReviewSample
 from raglift.grading.rubric import grade_rubric
 from raglift.records import Rubric
-from raglift.report import print_summary, write_report
 from raglift.report.places import hide_settings, is_local, name_place
+from raglift.report.summary import print_summary
 from raglift.report.texts import speak
 from raglift.report.wording import CUT, translate
+from raglift.report.writing import write_report
 from report_fixture import add_reviews, make_experiment, write_run
 
 ARMS = ("sft.none", "rag-sft.oracle", "base.none")

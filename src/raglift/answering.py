@@ -15,7 +15,6 @@ from raglift.config import Config
 from raglift.engines import Engine
 from raglift.errors import RunError
 from raglift.models.completions import TextModel
-from raglift.models.loading import release_memory
 from raglift.progress import Meter
 from raglift.records import Answer, Question
 from raglift.runfolder import (
@@ -26,7 +25,7 @@ from raglift.runfolder import (
     seal_line,
     write_atomically,
 )
-from raglift.shelf import ModelShelf
+from raglift.shelf.interface import ModelShelf
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def answer_on_shelf(unit: tuple[ModelShelf, AnsweringJob], meter: Meter) -> list
             "  to do: give the same command again; if it says so again, see whether all nodes see the same run folder"
         )
     rows = _answer_batch(model, shelf.config, job.batch, job.missing)
-    release_memory()  # or batch by batch the allocator holds half a GB more in pieces that fit nothing
+    shelf.release_memory()
     meter.advance(len(rows), str(first.arm))
     return rows
 

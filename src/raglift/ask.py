@@ -16,7 +16,7 @@ from raglift.models.completions import Stream, TokenWatch
 from raglift.records import Arm, Context, Experiment, parse_arm
 from raglift.retrieval.search import IndexRetriever
 from raglift.runfolder import hash_content
-from raglift.shelf import ModelShelf
+from raglift.shelf.interface import ModelShelf
 
 # A free question has no passage that is known to be right, altered or wrong: `oracle` is asked with what the
 # search finds, the other contexts cannot be asked.

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raglift.answering import answer_batches, explain_replaced, list_answering_jobs
 from raglift.answers import Batch, hash_sources, note_keys, plan_answers, read_answers, read_keys
 from raglift.changes import describe_changes
 from raglift.comparison import (
@@ -42,12 +43,13 @@ from raglift.records import Experiment
 from raglift.report.writing import write_report
 from raglift.runcopy import open_folder
 from raglift.runfolder import STAGES, RunFolder, hash_content, recover_lines, write_json
+from raglift.shelf.interface import ModelShelf
+from raglift.shelf.opening import create_shelf
 from raglift.storedrun import read_run
 
-# What computes with models is imported where that is done: torch and its libraries take some 8 s of processor time,
-# and grading, comparing and reporting need none of them.
+# What computes with weights is imported where that is done: torch and its libraries take some 8 s of processor time,
+# and a model on a server, grading, comparing and reporting need none of them.
 if TYPE_CHECKING:
-    from raglift.shelf import ModelShelf
     from raglift.training import TrainingJob
 
 PACKAGES = (
@@ -94,8 +96,6 @@ class Run:
 
     @cached_property
     def models(self) -> ModelShelf:
-        from raglift.shelf import create_shelf
-
         return create_shelf(self.folder, self.config)
 
     def check_model(self) -> None:
@@ -221,11 +221,11 @@ def index_passages(run: Run) -> None:
 
 def train_adapters(run: Run) -> None:
     """Train the adapter of every (tuning, seed) that an arm needs and that is not there whole."""
-    from raglift.training import describe_unit, train_on_shelf
-
     jobs = list_training_jobs(run)
     if not jobs:
         return
+    from raglift.training import describe_unit, train_on_shelf
+
     run.check_model()
     total = sum(job.count_steps(run.config.train) for job in jobs)
     units = [(run.models, job) for job in jobs]
@@ -237,10 +237,12 @@ def train_adapters(run: Run) -> None:
 
 def list_training_jobs(run: Run) -> list[TrainingJob]:
     """The adapters that are missing, stale or damaged; says why where it trains one again."""
-    from raglift.training import TrainingJob
-
     config = run.config
     tunings = dict.fromkeys(arm.tuning for arm in config.list_arms() if arm.tuning != "base")
+    if not tunings:  # the model is on a server, say
+        return []
+    from raglift.training import TrainingJob
+
     jobs = []
     for tuning in tunings:
         for seed in config.list_seeds():
@@ -273,8 +275,6 @@ def name_training(tuning: str, seed: int) -> str:
 
 def answer_questions(run: Run) -> None:
     """Make every planned answer that is missing."""
-    from raglift.answering import answer_batches, explain_replaced, list_answering_jobs
-
     batches = run.plan()
     run.note_plan(batches)
     parts = {

@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psutil
-import torch
-
-from raglift.config import REMOTE_PREFIX, Config
+from raglift.config import Config
 from raglift.contexts import ContextResolver
 from raglift.datasets import normalize_question
-from raglift.models.loading import choose_device, load_prompts
-from raglift.models.probing import ModelSize, measure_model, measure_speed
-from raglift.preflight import check_tokenizer
 from raglift.progress import show_progress
-from raglift.prompts import PromptWriter
 from raglift.records import Example, Experiment, Question
 from raglift.retrieval.evaluation import evaluate_retriever
 from raglift.runfolder import RunFolder, hash_content
 from raglift.statistics.power import Plan, detectable_lift, questions_needed
 
+if TYPE_CHECKING:  # it brings torch and transformers
+    from raglift.cost import Cost, Lengths
+
 NEAR = 0.75  # of their letter triples that two questions share, from which they are nearly the same
 MOST_PASSAGES = 3000  # beyond, an index is too slow to build for a look
 MOST_QUESTIONS = 100  # that the search is tried with
 
-# What training and answering take beyond their matrix products (attention, LoRA's dropout, the optimizer, sampling),
-# as factors: those of the README's run on two CPU cores, which multiply 61 Gflop/s. Elsewhere they are a guess.
-TRAIN_OVERHEAD = 1.4
-ANSWER_OVERHEAD = 1.2
 LONG_TRAINING = 2 * 3600.0  # seconds
-PROCESS_BYTES = 0.8 * 2**30  # Python and the libraries
 
 
 @dataclass(frozen=True)
@@ -57,36 +47,6 @@ class Outlook:
     draft_rubrics: int
     near_overlaps: tuple[tuple[str, str], ...]
     repeated_passages: int
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Tokens: the model's window, prompts (with their passage) and answers of training and evaluation.
-
-    `training_tokens` are those of one epoch, by tuning.
-    """
-
-    window: int
-    longest_prompt: int
-    median_prompt: int
-    longest_answer: int
-    median_answer: int
-    answers_over_limit: int
-    training_tokens: dict[str, int]
-    training_answer_tokens: int
-
-
-@dataclass(frozen=True)
-class Cost:
-    """About what a run takes on this machine, from a short probe; memory in GiB."""
-
-    train_seconds: float
-    answer_seconds: float
-    memory_gib: float
-    free_memory_gib: float
-    gigaflops: float
-    parameters: int
-    device: str
 
 
 @dataclass(frozen=True)
@@ -146,31 +106,6 @@ def find_near_overlaps(examples: Sequence[Example], questions: Sequence[Question
     return near
 
 
-def measure_lengths(experiment: Experiment, config: Config, window: int) -> Lengths:
-    """Count the tokens of all prompts and answers; InputError where the tokenizer or the window does not fit."""
-    prompts = load_prompts(config)
-    check_tokenizer(prompts, window, config, experiment)
-    passages = experiment.passage_by_id
-    asked = [
-        _count_prompt(prompts, one.question, passages[one.passage_id].text if one.passage_id else "")
-        for one in experiment.questions
-    ]
-    trained = [_count_prompt(prompts, one.question, passages[one.passage_id].text) for one in experiment.examples]
-    bare = [_count_prompt(prompts, example.question, None) for example in experiment.examples]
-    learned = [_count_answer(prompts, example.answer) for example in experiment.examples]
-    answers = [*learned, *(_count_answer(prompts, question.reference) for question in experiment.questions)]
-    return Lengths(
-        window=window,
-        longest_prompt=max([*asked, *trained]),
-        median_prompt=round(statistics.median([*asked, *trained])),
-        longest_answer=max(answers),
-        median_answer=round(statistics.median(answers)),
-        answers_over_limit=sum(length > config.answer.max_new_tokens for length in answers),
-        training_tokens={"sft": sum(bare) + sum(learned), "rag-sft": sum(trained) + sum(learned)},
-        training_answer_tokens=sum(learned),
-    )
-
-
 def try_search(experiment: Experiment, config: Config) -> dict[str, Any] | None:
     """Hit rates of the untuned search over an index made for this look; None where that would take long."""
     if len(experiment.passages) > MOST_PASSAGES:
@@ -184,60 +119,22 @@ def try_search(experiment: Experiment, config: Config) -> dict[str, Any] | None:
     return {name: value for name, value in figures.items() if name != "ranks"}
 
 
-def estimate_cost(experiment: Experiment, config: Config, lengths: Lengths, size: ModelSize) -> Cost:
-    """About how long training and answering take and the memory they need, from matrix products measured here.
-
-    A token costs 2 operations for each weight forward and 2 backward (LoRA leaves the weights' own gradients
-    out), and 6 for each of the adapter's; the LM head sees answers alone.
-    """
-    device = choose_device(config.device)
-    rows = min(config.answer.questions_per_batch * config.answer.samples, 512)
-    training, answering = (measure_speed(config, size.hidden, number) for number in (256, rows))
-    tunings = {arm.tuning for arm in config.list_arms()} - {"base"}
-    row_operations = sum(lengths.training_tokens[name] for name in tunings) * (4 * size.body + 6 * size.adapter)
-    epoch_operations = row_operations + len(tunings) * lengths.training_answer_tokens * 4 * size.head
-    questions = count_asked(experiment, config) * config.seeds
-    tokens = questions * config.answer.samples * min(lengths.median_answer + 1, config.answer.max_new_tokens)
-    answer_operations = tokens * 2 * (size.body + size.head) + questions * lengths.median_prompt * 2 * size.body
-    free = torch.cuda.mem_get_info()[0] if device.type == "cuda" else psutil.virtual_memory().available
-    return Cost(
-        train_seconds=config.seeds * config.train.epochs * epoch_operations / training * TRAIN_OVERHEAD,
-        answer_seconds=answer_operations / answering * ANSWER_OVERHEAD,
-        memory_gib=round(estimate_memory(config, lengths, size, rows) / 2**30, 1),
-        free_memory_gib=round(free / 2**30, 1),
-        gigaflops=round(training / 1e9, 1),
-        parameters=size.total,
-        device=str(device),
-    )
-
-
-def estimate_memory(config: Config, lengths: Lengths, size: ModelSize, rows: int) -> float:
-    """Bytes at the peak: training (weights, adapter with its optimizer, activations) or answering (base and tuned
-    weights, the cache and the logits of a batch), whichever is more.
-    """
-    length = lengths.longest_prompt + config.answer.max_new_tokens
-    weights = size.total * size.bytes_each
-    vocabulary = size.head // size.hidden
-    batch = config.train.batch_size
-    activations = batch * length * size.layers * size.hidden * 34 * size.bytes_each
-    training = weights + size.adapter * 16 + activations + batch * lengths.longest_answer * vocabulary * 12
-    answering = 2 * weights + rows * (length * size.cache_width * size.bytes_each + vocabulary * (4 + size.bytes_each))
-    return PROCESS_BYTES + max(training, answering)
-
-
 def survey_experiment(experiment: Experiment, config: Config, quick: bool = False) -> Survey:
     """Everything that `check` tells; with `quick` nothing that loads a tokenizer or an embedder."""
     outlook = describe_outlook(experiment, config)
     if quick:
         return Survey(outlook)
-    if config.model.startswith(REMOTE_PREFIX):  # its tokens, window and speed cannot be seen from here
+    if config.is_remote:  # its tokens, window and speed cannot be seen from here
         return Survey(outlook, search=try_search(experiment, config))
+    from raglift.cost import estimate_cost, measure_lengths
+    from raglift.models.probing import measure_model
+
     with show_progress("look at model and machine", 3) as bar:
         size = measure_model(config)
         bar.advance()
         lengths = measure_lengths(experiment, config, size.window)
         bar.advance()
-        cost = estimate_cost(experiment, config, lengths, size)
+        cost = estimate_cost(config, lengths, size, count_asked(experiment, config))
         bar.advance()
     return Survey(outlook, lengths, try_search(experiment, config), cost)
 
@@ -265,16 +162,6 @@ def list_next_steps(survey: Survey, config: Config, name: str, folder: str) -> l
     if cost is not None and cost.train_seconds > LONG_TRAINING:
         steps.append("train on a GPU, with fewer train.epochs or fewer --arms: it will take hours here")
     return [*steps, f"raglift run {name}"]
-
-
-def _count_prompt(prompts: PromptWriter, question: str, passage: str | None) -> int:
-    """Tokens of a prompt with the passage; '' nothing found, None no context."""
-    texts = None if passage is None else [passage] if passage else []
-    return len(prompts.tokenizer(prompts.write_prompt(question, texts)).input_ids)
-
-
-def _count_answer(prompts: PromptWriter, answer: str) -> int:
-    return len(prompts.tokenizer(prompts.write_answer(answer), add_special_tokens=False).input_ids)
 
 
 def _cut_triples(question: str) -> frozenset[str]:

@@ -32,7 +32,8 @@ from raglift.runfolder import (
     seal_line,
     write_atomically,
 )
-from raglift.shelf import ModelShelf, open_shelf
+from raglift.shelf.interface import ModelShelf, open_shelf
+from raglift.shelf.local import LocalShelf
 
 CHECKPOINT_SECONDS = 60.0  # a kill loses at most this much training; saving more often costs more than it saves
 
@@ -73,7 +74,7 @@ def train_described(described: Mapping[str, Any]) -> None:
         TrainingRow(row["question"], row["answer"], None if row["passages"] is None else tuple(row["passages"]))
         for row in job["rows"]
     )
-    unit = open_shelf(*described["shelf"]), TrainingJob(**{**job, "rows": tuple(rows)})
+    unit = open_shelf(LocalShelf, *described["shelf"]), TrainingJob(**{**job, "rows": tuple(rows)})
     train_on_shelf(unit, Bar("", 0, None))
 
 

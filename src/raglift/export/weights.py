@@ -14,7 +14,7 @@ from raglift.errors import InputError, RunError
 from raglift.models.adapters import merge_adapter
 from raglift.progress import say
 from raglift.runfolder import RunFolder, explain_disk_errors, hash_file, write_json
-from raglift.shelf import ModelShelf
+from raglift.shelf.interface import ModelShelf
 
 NOTE = "export.json"  # marks a folder as an export, which a later export may replace
 REPOSITORY = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from raglift.grading.draft import RubricFault
-from raglift.outlook import Cost, Lengths, Outlook, Survey
+from raglift.outlook import Outlook, Survey
 from raglift.sanitization import clean_line
+
+if TYPE_CHECKING:
+    from raglift.cost import Cost, Lengths
 
 NOT_LOOKED_AT = "not looked at"
 SHOWN = 8  # doubtful rubrics on the screen; --json has all
