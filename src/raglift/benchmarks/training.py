@@ -20,7 +20,7 @@ from raglift.config import Config
 from raglift.errors import InputError
 from raglift.machine import read_peak_memory
 from raglift.models.adapters import add_adapter
-from raglift.models.loading import LoadedModel, choose_device, choose_precision
+from raglift.models.loading import LoadedModel, accept_head_widths, choose_device, choose_precision
 from raglift.models.trainer import IGNORED, open_trainer
 from raglift.progress import Bar
 from raglift.training import build_arguments
@@ -97,6 +97,7 @@ def draw_model(name: str, config: Config) -> LoadedModel:
     """A model of a shape with random weights."""
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
+    accept_head_widths()
     before = torch.get_default_dtype()
     torch.set_default_dtype(precision)  # never held in more than its own precision
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import json
 import shutil
 import sys
 import tempfile
@@ -17,7 +16,8 @@ from typing import Any
 
 import torch
 from huggingface_hub import constants as hub_constants
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 from transformers.utils import logging as transformers_logging
 
 from raglift.config import Config
@@ -100,10 +100,28 @@ def explain_failures(name: str) -> Iterator[None]:
     """Whatever transformers raises while it loads becomes one InputError."""
     if name not in EMBEDDED and not Path(name).exists():
         check_hub()
+    accept_head_widths()
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, StrictDataclassError) as error:
         raise explain_load_failure(name, error) from error
+
+
+@cache
+def accept_head_widths() -> None:
+    """Once: let a Llama name its heads' width, as the founding experiment's Kanana does (24 heads of 128 in 1,792).
+
+    transformers 5 refuses it, though its layers compute it (https://github.com/huggingface/transformers/issues/46082).
+    """
+
+    def validate_architecture(config: LlamaConfig) -> None:
+        if config.head_dim == config.hidden_size // config.num_attention_heads:  # what it is where it is not named
+            LlamaConfig.validate_architecture(config)
+
+    validators = LlamaConfig.__class_validators__
+    names = [validator.__name__ for validator in validators]
+    if validate_architecture.__name__ in names:
+        validators[names.index(validate_architecture.__name__)] = validate_architecture
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -151,7 +169,7 @@ def release_memory() -> None:
 
 def explain_load_failure(name: str, error: Exception) -> InputError:
     """What was tried, and what to do offline."""
-    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
     is_path = name.startswith((".", "/", "~")) or Path(name).exists()
     tried = f"path {Path(name).absolute()}" if is_path else f"hub {hub_constants.ENDPOINT} and its cache"
     return InputError(
