@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,21 @@ def build_tiny_model(folder: Path) -> Path:
 def tiny_experiment(tmp_path: Path, tiny_model: Path) -> Path:
     """An experiment folder that runs on the tiny model in a few seconds."""
     return write_experiment(tmp_path / "tiny", tiny_model)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("chromium is not installed (apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=flags, timeout=240_000)  # on a slow machine
+        yield opened
+        opened.close()
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from loopback_fixture import serve_on_loopback
 
 
 @dataclass
@@ -111,13 +113,6 @@ def run_server(behave: Callable[[Seen, int], Response]) -> Iterator[FakeServer]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    fake = FakeServer(f"http://127.0.0.1:{server.server_port}/v1", [], behave)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with serve_on_loopback(Handler) as address:
+        fake = FakeServer(f"{address}/v1", [], behave)
         yield fake
-    finally:
-        server.shutdown()
-        server.server_close()

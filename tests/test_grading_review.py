@@ -38,8 +38,6 @@ from raglift.storedrun import StoredRun
 from report_fixture import HOSTILE
 from review_fixture import ARMS, QUESTIONS, SAMPLES, write_lines, write_review_run
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
 ITEMS = 45  # 64 answers, of which sample 1 says what sample 0 says, and both arms' do for every third question
 
 
@@ -634,17 +632,6 @@ def test_tables_by_command(run: StoredRun, tmp_path: Path) -> None:
 # --- the page
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
-
-
 def open_page(browser: Any, server: ReviewServer, width: int = 1280, scheme: str = "light") -> Any:
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page.problems = []
@@ -670,7 +657,6 @@ def wait_for_text(page: Any, name: str, text: str) -> None:
     expect(page.locator(name)).to_have_text(text)
 
 
-@needs_chromium
 def test_a_whole_session_by_keyboard(browser: Any, server: ReviewServer, run: StoredRun) -> None:
     page = open_page(browser, server)
     review = server.review
@@ -716,7 +702,6 @@ def test_a_whole_session_by_keyboard(browser: Any, server: ReviewServer, run: St
     page.close()
 
 
-@needs_chromium
 def test_hostile_answers_are_text(browser: Any, server: ReviewServer) -> None:
     places = {item.text: place for place, item in enumerate(server.review.items.values())}
     page = open_page(browser, server)
@@ -728,7 +713,6 @@ def test_hostile_answers_are_text(browser: Any, server: ReviewServer) -> None:
     page.close()
 
 
-@needs_chromium
 def test_mouse_focus_order_and_shortcuts_off(browser: Any, server: ReviewServer) -> None:
     page = open_page(browser, server)
     first, second, *_ = server.review.items
@@ -750,7 +734,6 @@ def test_mouse_focus_order_and_shortcuts_off(browser: Any, server: ReviewServer)
     page.close()
 
 
-@needs_chromium
 def test_a_reload_goes_on_and_a_dead_server_is_told(browser: Any, server: ReviewServer) -> None:
     page = open_page(browser, server)
     press(page, "1")
@@ -766,7 +749,6 @@ def test_a_reload_goes_on_and_a_dead_server_is_told(browser: Any, server: Review
     page.close()
 
 
-@needs_chromium
 @pytest.mark.parametrize("language", ["ko", "en"])
 def test_nothing_spills_over_and_contrast_holds(browser: Any, run: StoredRun, language: str) -> None:
     server = ReviewServer(open_as(run, "아주 긴 이름의 채점자 reviewer-with-a-long-name"), language)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +13,6 @@ import pytest
 from raglift.report import html
 from raglift.report.writing import write_report
 from report_fixture import HOSTILE, TEXT, add_reviews, make_experiment, write_run
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +31,6 @@ def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, experiment, config = write_run(path, seeds=3, experiment=make_experiment(6, 3, 2))
     write_report(folder, experiment, config)
     return folder.report("html")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +55,6 @@ def watched(opened: Any) -> Iterator[Any]:
     opened.locator("#pick-words").fill("")
 
 
-@needs_chromium
 def test_unfolds_quietly_and_alone_at_any_width(opened: Any, page_file: Path) -> None:
     assert opened.locator("h1").inner_text().startswith("RAG를 쓰면 정답률이")
     opened.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
@@ -86,7 +70,6 @@ def test_unfolds_quietly_and_alone_at_any_width(opened: Any, page_file: Path) ->
     opened.reload()  # sooner than folding hundreds of parts
 
 
-@needs_chromium
 def test_hostile_answers_stay_text(watched: Any) -> None:
     assert watched.evaluate("window.broken") is None
     assert watched.title() == "ml-qa-ko: RAG가 도움이 될까?"
@@ -97,7 +80,6 @@ def test_hostile_answers_stay_text(watched: Any) -> None:
     assert "␛[31m빨간 글자␛[0m" in shown and "⟦U+202E⟧" in shown and "⟦U+D800⟧" in shown
 
 
-@needs_chromium
 def test_a_question_opens_to_its_answers_prompts_and_passages(watched: Any) -> None:
     question = watched.locator("details.question[data-split=seen]").first
     assert not question.locator(".answers").first.is_visible()
@@ -110,7 +92,6 @@ def test_a_question_opens_to_its_answers_prompts_and_passages(watched: Any) -> N
     assert "0.873" in prompt.inner_text()
 
 
-@needs_chromium
 def test_questions_go_from_worst_to_best_and_are_filtered(watched: Any) -> None:
     shares = watched.locator(".question").evaluate_all(
         "rows => rows.map(row => row.querySelectorAll('.cell')[5].textContent)"
@@ -124,7 +105,6 @@ def test_questions_go_from_worst_to_best_and_are_filtered(watched: Any) -> None:
     assert watched.locator(".question:visible").count() == 3
 
 
-@needs_chromium
 def test_figures_are_saved_as_whole_svg(watched: Any, tmp_path: Path) -> None:
     for name in ("lifts", "arms", "training", "behaviour-absent"):
         with watched.expect_download() as download:
@@ -136,7 +116,6 @@ def test_figures_are_saved_as_whole_svg(watched: Any, tmp_path: Path) -> None:
         assert tags[:3] == ["style", "title", "desc"] and len(tags) > 10
 
 
-@needs_chromium
 def test_the_graders_stand_before_the_questions(watched: Any) -> None:
     trust = watched.locator("#trust")
     assert trust.locator("h2").inner_text() == "채점을 얼마나 믿을 수 있나"
@@ -147,7 +126,6 @@ def test_the_graders_stand_before_the_questions(watched: Any) -> None:
     assert watched.evaluate("document.querySelector('#trust').compareDocumentPosition(questions) & 4") == 4
 
 
-@needs_chromium
 def test_many_arms_and_seeds_scroll_inside_their_table(browser: Any, small_file: Path) -> None:
     page = browser.new_page(viewport={"width": 360, "height": 800})
     page.goto(small_file.as_uri())
@@ -156,7 +134,6 @@ def test_many_arms_and_seeds_scroll_inside_their_table(browser: Any, small_file:
     page.close()
 
 
-@needs_chromium
 def test_page_says_the_same_without_scripts(browser: Any, small_file: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

@@ -9,6 +9,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,6 +44,16 @@ def enter(store: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(objectstorage, "PATIENCE", {"max_retries": 0})
     return lambda name: monkeypatch.setenv("RAGLIFT_CACHE", str(tmp_path / name))
+
+
+@contextmanager
+def hold_claimed() -> Iterator[RunCopy]:
+    """This machine's copy of the run, held and claimed."""
+    run = open_folder(ADDRESS)
+    assert isinstance(run, RunCopy)
+    with run.hold_lock():
+        run.claim("tiny")
+        yield run
 
 
 @dataclasses.dataclass
@@ -147,9 +158,7 @@ def test_rows_of_two_machines_are_united_and_nothing_else(
     enter: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     enter("one")
-    mine = open_folder(ADDRESS)
-    with mine.hold_lock():
-        mine.claim("tiny")
+    with hold_claimed() as mine:
         append_lines(mine.grades("human"), [{"key": "a"}])
     enter("two")
     other = open_folder(ADDRESS)
@@ -181,10 +190,7 @@ def test_a_storage_that_is_away_for_a_while_stops_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     enter("one")
-    mine = open_folder(ADDRESS)
-    assert isinstance(mine, RunCopy)
-    with mine.hold_lock():
-        mine.claim("tiny")
+    with hold_claimed() as mine:
         there = mine.storage
         monkeypatch.setattr(mine, "storage", objectstorage.ObjectStorage("s3://forbidden/run"))
         mine.update_manifest(setting=1)
@@ -205,9 +211,7 @@ def test_a_storage_that_is_away_for_a_while_stops_nothing(
 
 def test_a_worker_takes_adapters_and_offers_what_it_made(enter: Callable[[str], None]) -> None:
     enter("one")
-    mine = open_folder(ADDRESS)
-    with mine.hold_lock():
-        mine.claim("tiny")
+    with hold_claimed() as mine:
         write_json(mine.adapter("sft", 0) / "adapter_config.json", {"from": "driver"})
         mine.put()
         enter("two")
@@ -230,9 +234,7 @@ def test_what_is_damaged_or_lost_in_the_copy_is_fetched_again(
     enter: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     enter("one")
-    mine = open_folder(ADDRESS)
-    with mine.hold_lock():
-        mine.claim("tiny")
+    with hold_claimed() as mine:
         write_json(mine.comparison, {"lift": 1})
         write_json(mine.report("json"), {"lift": 1})
         mine.record_artifact("compare", "", [mine.comparison])
@@ -248,9 +250,7 @@ def test_a_full_disk_is_no_failure_of_the_storage(
     enter: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enter("one")
-    mine = open_folder(ADDRESS)
-    with mine.hold_lock():
-        mine.claim("tiny")
+    with hold_claimed() as mine:
         write_json(mine.comparison, {"lift": "1" * 2**20})
     enter("two")
     with monkeypatch.context() as patch:

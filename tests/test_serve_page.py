@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +17,6 @@ from raglift.runfolder import recover_lines
 from raglift.serve.application import Service
 from serve_fixture import make_run, serve
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
 PATIENCE = 240_000  # milliseconds that a slow machine may take
 HOSTILE = '<img src=x onerror="window.broken=1"><script>window.broken=1</script> 재현율은 찾아낸 비율이야!'
 
@@ -63,17 +60,6 @@ def served(run: Run) -> Iterator[tuple[str, Service]]:
             update={"answer": service.asker.config.answer.model_copy(update={"max_new_tokens": 300})}
         )
         yield address, service
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags, timeout=PATIENCE)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

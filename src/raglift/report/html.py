@@ -65,39 +65,43 @@ def write_html(content: Content) -> str:
     cell = 0.7 + 0.5 * max((len(cell["text"]) for row in rows for cell in row.cells), default=3)
     style = read_part("page.css") + f":root {{ --arms: {len(content.arms)}; --cell: {cell:.1f}rem; }}\n"
     figure_style, script = read_part("figure.css"), read_part("page.js")
-    page: str = (
-        _environment()
-        .get_template("page.html")
-        .render(
-            content=content,
-            comparison=content.comparison,
-            compared=content.a != content.b,
-            say=say,
-            rows=rows,
-            scrolls=cell * len(content.arms) > PHONE_WIDTH,
-            figures=figures,
-            style=Markup(style),
-            figure_style=Markup(figure_style),
-            script=Markup(script),
-            policy=write_policy([style, figure_style], [script]),
-            verdict=say_verdict(content.comparison, say),
-            basis=say_basis(content.comparison, say),
-            test=say_test(content.comparison.get("test"), say),
-            corrected=say_corrected(content.comparison, say),
-            warnings=list_warnings(content.comparison, say),
-            limits=list_limits(content, say),
-            facts=list_run_facts(content, say),
-            effects=list_effects(content.comparison, say),
-            hits=list(list_hits(content.comparison)),
-            losses=losses,
-            loss_names=name_losses(losses, say) if losses else [],
-            behaviours=_list_behaviours(content, say),
-            ordered_arms=_order_arms(content),
-            left_out=sum(not row.open and bool(row.question.answers) for row in rows),
-            hidden=len(content.questions) - len(rows),
-            version=__version__,
-        )
+    return fill_page(
+        "page.html",
+        language=content.language,
+        title=say("title", name=content.experiment),
+        content=content,
+        comparison=content.comparison,
+        compared=content.a != content.b,
+        say=say,
+        rows=rows,
+        scrolls=cell * len(content.arms) > PHONE_WIDTH,
+        figures=figures,
+        style=Markup(style),
+        figure_style=Markup(figure_style),
+        script=Markup(script),
+        policy=write_policy([style, figure_style], [script]),
+        verdict=say_verdict(content.comparison, say),
+        basis=say_basis(content.comparison, say),
+        test=say_test(content.comparison.get("test"), say),
+        corrected=say_corrected(content.comparison, say),
+        warnings=list_warnings(content.comparison, say),
+        limits=list_limits(content, say),
+        facts=list_run_facts(content, say),
+        effects=list_effects(content.comparison, say),
+        hits=list(list_hits(content.comparison)),
+        losses=losses,
+        loss_names=name_losses(losses, say) if losses else [],
+        behaviours=_list_behaviours(content, say),
+        ordered_arms=_order_arms(content),
+        left_out=sum(not row.open and bool(row.question.answers) for row in rows),
+        hidden=len(content.questions) - len(rows),
+        version=__version__,
     )
+
+
+def fill_page(template: str, **parts: Any) -> str:
+    """A page as text: one of this folder's templates with its parts, each of them escaped unless it is Markup."""
+    page: str = _environment().get_template(template).render(parts)
     return page
 
 

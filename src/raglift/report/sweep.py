@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -17,7 +16,7 @@ from rich.text import Text
 from raglift import __version__
 from raglift.report.canvas import Canvas, fit_scale, measure_text
 from raglift.report.figures import Figure, draw_axis, draw_band, draw_lift, has_interval, make_figure
-from raglift.report.html import read_part, write_policy
+from raglift.report.html import fill_page, read_part, write_policy
 from raglift.report.markdown_table import draw_table
 from raglift.report.numbers import MISSING, format_accuracy, format_interval, format_p, format_points
 from raglift.report.texts import Say, say_split, speak
@@ -107,19 +106,15 @@ def write_markdown(sweep: dict[str, Any]) -> str:
 
 def write_page(sweep: dict[str, Any]) -> str:
     """sweep.html: one file without scripts."""
-    environment = Environment(
-        loader=PackageLoader("raglift", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-    )  # fmt: skip
     say = speak(sweep["language"])
     head, *rows = list_cells(sweep, say)
     style = read_part("page.css") + read_part("figure.css")
-    page: str = environment.get_template("sweep.html").render(
-        language=sweep["language"], experiment=sweep["experiment"], title=say_title(sweep, say),
+    return fill_page(
+        "sweep.html", language=sweep["language"], experiment=sweep["experiment"], title=say_title(sweep, say),
         about=say_about(sweep, say), band=say("sweep.band", margin=f"{sweep['margin']:g}"), note=say("sweep.note"),
         head=head, rows=rows, figure=draw_sweep(sweep, say), made=say("page.made", version=__version__),
         style=Markup(style), policy=write_policy([style], []),
     )  # fmt: skip
-    return page
 
 
 def draw_sweep(sweep: dict[str, Any], say: Say) -> Figure | None:
