@@ -10,15 +10,16 @@ import torch
 
 from raglift.config import Config
 from raglift.models.loading import choose_device, load_prompts
+from raglift.models.lora import MEMORY_SHARE
 from raglift.models.probing import ModelSize, measure_speed
 from raglift.preflight import check_tokenizer
 from raglift.prompts import PromptWriter
 from raglift.records import Experiment
 
-# What training and answering take beyond their matrix products (attention, LoRA's dropout, the optimizer, sampling),
-# as factors: those of the README's run on two CPU cores, which multiply 61 Gflop/s. Elsewhere they are a guess.
-TRAIN_OVERHEAD = 1.4
-ANSWER_OVERHEAD = 1.2
+# What training and answering take beside their matrix products, as factors: those of a whole run on two CPU cores that
+# multiplied 92 to 114 Gflop/s while it was probed, which trained 965 s and answered 535 s. Elsewhere they are a guess.
+TRAIN_OVERHEAD = 1.4  # attention, LoRA's dropout, the optimizer
+ANSWER_OVERHEAD = 0.9  # sampling; less than 1, since samples are one row until they part and arms share prompts
 PROCESS_BYTES = 0.8 * 2**30  # Python and the libraries
 
 
@@ -102,7 +103,7 @@ def estimate_cost(config: Config, lengths: Lengths, size: ModelSize, questions: 
     return Cost(
         train_seconds=config.seeds * config.train.epochs * epoch_operations / training * TRAIN_OVERHEAD,
         answer_seconds=answer_operations / answering * ANSWER_OVERHEAD,
-        memory_gib=round(estimate_memory(config, lengths, size, rows) / 2**30, 1),
+        memory_gib=round(estimate_memory(config, lengths, size, rows, free) / 2**30, 1),
         free_memory_gib=round(free / 2**30, 1),
         gigaflops=round(training / 1e9, 1),
         parameters=size.total,
@@ -110,17 +111,24 @@ def estimate_cost(config: Config, lengths: Lengths, size: ModelSize, questions: 
     )
 
 
-def estimate_memory(config: Config, lengths: Lengths, size: ModelSize, rows: int) -> float:
+def estimate_memory(config: Config, lengths: Lengths, size: ModelSize, rows: int, free: int) -> float:
     """Bytes at the peak: training (weights, adapter with its optimizer, activations) or answering (base and tuned
-    weights, the cache and the logits of a batch), whichever is more.
+    weights, the cache and the logits of a batch), whichever is more; on a processor with the packed copies of weights
+    that `free` bytes leave room for.
     """
     length = lengths.longest_prompt + config.answer.max_new_tokens
     weights = size.total * size.bytes_each
     vocabulary = size.head // size.hidden
     batch = config.train.batch_size
     activations = batch * length * size.layers * size.hidden * 34 * size.bytes_each
-    training = weights + size.adapter * 16 + activations + batch * lengths.longest_answer * vocabulary * 12
-    answering = 2 * weights + rows * (length * size.cache_width * size.bytes_each + vocabulary * (4 + size.bytes_each))
+    both_ways = 2 * size.body * size.bytes_each
+    packed = 0.0
+    if choose_device(config.device).type == "cpu":
+        packed = size.head * size.bytes_each + (both_ways if both_ways < MEMORY_SHARE * free else 0)
+    training = weights + packed + size.adapter * 16 + activations + batch * lengths.longest_answer * vocabulary * 12
+    answering = (
+        2 * weights + packed + rows * (length * size.cache_width * size.bytes_each + vocabulary * (4 + size.bytes_each))
+    )
     return PROCESS_BYTES + max(training, answering)
 
 
