@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from raglift.cli import main
+import raglift
+from raglift.cli import main, name_command
 from raglift.config import load_config
 from raglift.errors import InputError
 from raglift.experiment import grade_answers, open_run
@@ -205,6 +209,32 @@ def test_interrupt_ends_with_what_to_type_next(tiny_experiment: Path, tmp_path: 
     assert process.returncode == 130
     assert "give the same command again" in error and "Traceback" not in error
     assert not (tmp_path / "run" / "lock").exists()
+
+
+def test_the_command_to_give_again_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["run", "my experiment", "--set", "prompt.answer_mark='$(touch x)'"]
+    for program, named in (
+        ("/usr/bin/raglift", ["raglift"]),
+        ("/lib/raglift/__main__.py", ["python", "-m", "raglift"]),
+    ):
+        monkeypatch.setattr(sys, "argv", [program, *words])
+        assert shlex.split(name_command()) == [*named, *words]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_command_begins(tmp_path: Path, number: signal.Signals) -> None:
+    """Before the command line is there: its import waits here for the signal."""
+    (tmp_path / "typer.py").write_text("import sys, time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    path = os.pathsep.join([str(tmp_path), str(Path(raglift.__file__).parents[1])])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "raglift", "--help"], env={**os.environ, "PYTHONPATH": path}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (130, "stopped before anything was begun\n")
 
 
 def test_table_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,15 @@ from hypothesis import strategies as some
 from hostile_readers import OUTSIDE, READERS, SEEDS, feed
 from raglift import progress
 from raglift.answering import write_rows
+from raglift.answers import read_answers
 from raglift.cli.options import print_json, show
 from raglift.config import load_config, parse_yaml
-from raglift.errors import InputError
+from raglift.errors import InputError, RunError
 from raglift.experiment import compare_arms, grade_answers, open_run, report_run, run_experiment
 from raglift.grading.rubric import grade_rubric
 from raglift.records import Rubric
-from raglift.runfolder import recover_lines
+from raglift.runcopy import open_folder
+from raglift.runfolder import RunFolder, append_lines, find_broken_lines, hash_content, recover_lines, seal_line
 from raglift.sanitization import escape_json
 
 HOSTILE = (
@@ -97,6 +100,42 @@ def test_template_is_no_way_to_files_outside_the_experiment(tmp_path: Path, name
     file.write_text(f"name: x\nprompt:\n  file: {json.dumps(name.format(folder=tmp_path))}\n")
     with pytest.raises(InputError, match=r"prompt\.file"):
         load_config(file)
+
+
+@pytest.mark.parametrize("name", ["lock", "answers.jsonl"])
+def test_links_in_a_run_folder_lead_nowhere(tmp_path: Path, name: str) -> None:
+    """A run folder may be somebody else's: what its lock and its logs link to is not written over."""
+    folder, victim = RunFolder(tmp_path / "run"), tmp_path / "victim"
+    victim.write_text("precious")
+    folder.path.mkdir()
+    (folder.path / name).symlink_to(victim)
+    with pytest.raises(RunError, match=name), folder.hold_lock():
+        append_lines(folder.answers, [{"key": "a"}])
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31m", os.fsdecode(b"\xff")])
+def test_folders_that_no_library_can_name_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="control characters or no UTF-8"):
+        open_folder(tmp_path / name)
+    assert open_folder(tmp_path / "한글 'a' #1?%20[x]*").path.parent == tmp_path
+
+
+@pytest.mark.parametrize("value", [{"config": [1]}, {"versions": "x"}, {"source": ["x"]}, {"answer_rows": "many"}])
+def test_manifest_of_another_shape_is_as_good_as_torn(tmp_path: Path, value: dict[str, Any]) -> None:
+    folder = RunFolder(tmp_path)
+    folder.update_manifest(experiment="x")
+    folder.manifest_file.write_text(json.dumps({**value, "checksum": hash_content(value)}))
+    assert folder.read_manifest() == {"experiment": "x"}, "its copy"
+
+
+def test_answers_of_another_shape_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "answers.jsonl"
+    file.write_bytes(b'{"key": ["x"]}\n{"key": null}\n' + seal_line({"key": "a"}))
+    assert recover_lines(file) == [{"key": "a"}]
+    assert find_broken_lines(file) == [1, 2]
+    with pytest.raises(RunError, match="a row is no answer"):
+        read_answers(RunFolder(tmp_path), ["a"])
 
 
 @pytest.mark.parametrize("pattern", ["re: (a+)+$", "re: (a|a)*b", "re: (.*)*x", "a … " * 30 + "b", "가 나 다 " * 10])

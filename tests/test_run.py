@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,9 @@ import torch
 from conftest import write_experiment
 from raglift.answering import write_rows
 from raglift.answers import hash_sources, read_answers
-from raglift.errors import InputError
+from raglift.changes import describe_changes
+from raglift.cli import main
+from raglift.errors import InputError, RunError
 from raglift.experiment import Run, compare_arms, open_run, read_comparison_of_two, reopen_run, run_experiment
 from raglift.grading.grades import read_grades
 from raglift.models.generation import LocalModel
@@ -178,6 +182,41 @@ def test_two_processes_on_one_run_folder_are_refused(finished: Run, tmp_path: Pa
         )  # fmt: skip
     assert done.returncode == 1
     assert f"process {os.getpid()}" in done.stderr
+
+
+def test_the_advised_command_mends_by_the_settings_of_the_run(finished: Run, tmp_path: Path, monkeypatch) -> None:
+    """`raglift run` without its options would be another run: what they had made would be lost."""
+    place = finished.folder.path.rename(tmp_path / "my run")
+    run = open_run(str(tmp_path / "tiny"), place, ["answer.samples=1", "train.epochs=1"], seeds=2)
+    run_experiment(run)
+    settings, weights = run.folder.read_manifest()["config"], run.folder.weights("sft", 1)
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(RunError, match="damaged") as caught:
+        reopen_run(place, stage="report")
+    command = str(caught.value).partition("to do: ")[2].removesuffix(" makes just that again")
+    monkeypatch.setattr(sys, "argv", shlex.split(command))
+    assert sys.argv == ["raglift", "train", str(place)]
+    with suppress(SystemExit):
+        main()
+    assert weights.read_bytes() == good
+    assert reopen_run(place, stage="report").folder.read_manifest()["config"] == settings
+
+
+def test_a_change_is_shown_where_it_is() -> None:
+    arms = ["base.none", "base.oracle", "sft.none", "rag-sft.oracle"]
+    assert describe_changes({"arms": arms}, {"arms": [*arms[:3], "sft.oracle"]}) == (
+        "arms: now without rag-sft.oracle and with sft.oracle"
+    )
+    assert describe_changes({"arms": arms}, {"arms": arms[::-1]}) == "arms: now in another order"
+    assert describe_changes({"a": "x" * 99}, {"a": 2}) == f"a: {'x' * 40}…, now 2"
+
+
+def test_the_reason_names_no_weights_that_did_not_answer(finished: Run, tmp_path: Path, capfd) -> None:
+    run_tiny(tmp_path / "tiny", tmp_path / "run", "answer.temperature=0.9", seeds=2)
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("answer again")]
+    assert said
+    assert all("0.9" in line and "weights" not in line for line in said), "a seed more changes no other seed's answers"
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:

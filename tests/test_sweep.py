@@ -33,6 +33,14 @@ def test_commas_are_several_values_only_where_a_key_holds_one() -> None:
     assert expand_settings(["train.epochs=5", "nothing.known=1,2"])[1] == []
 
 
+def test_settings_with_long_names_have_folders_of_their_own() -> None:
+    keys = ("answer.temperature", "train.learning_rate", "lora.alpha", "train.weight_decay", "train.max_gradient_norm")
+    _, settings = expand_settings([f"{key}=0.123456789012345,0.2" for key in keys])
+    folders = {setting.folder for setting in settings}
+    assert len(folders) == len(settings) == 32
+    assert max(map(len, folders)) <= 100
+
+
 def test_every_setting_is_run_and_what_they_share_is_made_once(
     tiny_experiment: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from raglift.grading.grades import read_grades
 from raglift.grading.review_items import choose_compared, read_reviewable
 from raglift.records import Answer, Experiment, Grade
 from raglift.runfolder import RunFolder, recover_lines, write_json
-from raglift.sanitization import clean_line, clean_values
+from raglift.sanitization import clean_line, clean_values, quote_command
 from raglift.statistics.agreement import Agreement, compute_alpha, measure_agreement
 
 LOW_AGREEMENT = 0.667  # Krippendorff (2004, Human Communication Research 30:411): below it, no conclusions
@@ -72,7 +72,9 @@ def agree_graders(
             str(folder.path),
             "grades of " + (", ".join(grading.verdicts) or "nobody"),
             "two graders",
-            f"raglift grade {folder.path} --grader judge, or raglift review {folder.path}",
+            quote_command("raglift", "grade", folder.path, "--grader", "judge")
+            + ", or "
+            + quote_command("raglift", "review", folder.path),
         )
     result = describe_agreement(grading, experiment, config)
     write_json(locate_agreement(folder), result)

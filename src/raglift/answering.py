@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from raglift.answers import Batch, PlannedAnswer
@@ -88,7 +89,14 @@ def explain_replaced(
     made = {row.get("key") for row in rows}
     earlier = {(row.get("arm"), row.get("seed"), row.get("question_id"), row.get("sample")): row for row in rows}
     asked = {question.id: question.question for question in questions}
-    settings = describe_changes(before, now) or "the weights or the answer settings changed"
+    was, are = before.get("weights") or {}, now.get("weights") or {}
+
+    @cache
+    def describe_settings(name: str) -> str:
+        """What changed for the answers of these weights."""
+        old, new = ({**parts, "weights": {name: own}} for parts, own in ((before, was.get(name)), (now, are.get(name))))
+        return (describe_changes(old, new) if before else "") or "the weights or the answer settings changed"
+
     wordings = describe_changes({"prompt": before.get("prompt")}, {"prompt": now.get("prompt")})
     reasons: dict[str, list[str]] = {}
     for answer in (answer for batch in batches for answer in batch.answers if answer.key not in made):
@@ -97,7 +105,7 @@ def explain_replaced(
             continue
         prompt = str(old.get("prompt"))
         if prompt == answer.prompt:
-            reason = settings
+            reason = describe_settings(f"{answer.arm.tuning}-seed{answer.seed}")
         elif asked[answer.question_id] not in prompt:
             reason = "the question changed"
         else:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raglift.config import Config
+from raglift.errors import RunError
 from raglift.models.identity import trace_files
 from raglift.prompts import PromptContext, PromptWriter
 from raglift.records import Answer, Arm, Experiment, Question, Retrieved
@@ -131,10 +132,13 @@ def read_answers(folder: RunFolder, keys: Sequence[str]) -> list[Answer]:
 
 
 def parse_answer(row: dict[str, object]) -> Answer:
-    """An answer from its JSONL row."""
+    """An answer from its JSONL row; RunError for a row that this package has not written."""
     known = {field.name for field in dataclasses.fields(Answer)}
-    passages = tuple(Retrieved(**passage) for passage in row.get("passages", ()))  # type: ignore[attr-defined]
-    return Answer(**{**{key: row[key] for key in known & row.keys()}, "passages": passages})  # type: ignore[arg-type]
+    try:
+        passages = tuple(Retrieved(**passage) for passage in row.get("passages", ()))  # type: ignore[attr-defined]
+        return Answer(**{**{key: row[key] for key in known & row.keys()}, "passages": passages})  # type: ignore[arg-type]
+    except TypeError:
+        raise RunError(f"answers.jsonl: a row is no answer: {str(row)[:120]}\n  to do: take that line out") from None
 
 
 def _plan_question(

@@ -25,7 +25,15 @@ def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def _describe(key: str, old: Any, new: Any) -> str:
     if _is_hash(old) or _is_hash(new):
         return f"{key} changed"
-    return f"{key}: {str(old)[:LONGEST]}, now {str(new)[:LONGEST]}"
+    if isinstance(old, list) and isinstance(new, list):
+        gone, come = ([str(one) for one in a if one not in b] for a, b in ((old, new), (new, old)))
+        words = [f"{word} {_cut(', '.join(ones))}" for word, ones in (("without", gone), ("with", come)) if ones]
+        return f"{key}: now {' and '.join(words) or 'in another order'}"
+    return f"{key}: {_cut(str(old))}, now {_cut(str(new))}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
 
 
 def _is_hash(value: Any) -> bool:

@@ -21,6 +21,7 @@ from raglift.retrieval.search import IndexRetriever
 from raglift.retrieval.tuned import TunedRetriever, list_tuned_files
 from raglift.runcopy import open_folder
 from raglift.runfolder import RunFolder, explain_disk_errors, hash_content
+from raglift.sanitization import quote_command
 
 RANKED = 10  # passages kept a question: enough for hit@3, MRR and hard negatives
 SEARCHING: tuple[Context, ...] = ("retrieved", "distractor", "irrelevant")
@@ -89,7 +90,7 @@ class ContextResolver:
         settings, folder, place = self.config.retrieval, self.folder, self.locate_index()
         damage = folder.find_damage("tune", "") if settings.tuned else None
         if damage not in (None, "not done yet"):
-            again = f"raglift tune-retriever {self.experiment.folder} --run {folder.place}"
+            again = quote_command("raglift", "tune-retriever", self.experiment.folder, "--run", folder.place)
             raise RunError(f"{folder.place}: {damage}\n  to do: {again}")
         changed = folder.find_changed_file("index") if isinstance(place, Path) else None
         if changed:

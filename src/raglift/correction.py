@@ -17,6 +17,7 @@ from raglift.grading.review_items import choose_compared, read_reviewable
 from raglift.grading.review_sample import GUESSED_DISAGREEMENT, ReviewSample, open_sample, read_interval, read_sample
 from raglift.records import Answer, Experiment, Grade
 from raglift.runfolder import RunFolder
+from raglift.sanitization import quote_command
 from raglift.statistics.ppi import CorrectedLift, JudgedAnswers, correct_lift, labels_needed
 
 MOST_CHANGED = 0.05  # share of answers that may have got or lost a verdict since the draw
@@ -204,5 +205,6 @@ def format_draw(drawn: Mapping[str, Any], run_dir: str) -> str:
     for row in drawn["needed"]:
         lines.append(f"for a corrected lift within ± {row['half_width']:.1f} points: {row['labels']} graded answers")
     lines.append(f"(share on which people and '{drawn['grader']}' differ: {drawn['disagreement']})")
-    lines.append(f"next: raglift review {run_dir} --sample, then raglift compare {run_dir}")
+    review = quote_command("raglift", "review", run_dir, "--sample")
+    lines.append(f"next: {review}, then {quote_command('raglift', 'compare', run_dir)}")
     return "\n".join(lines)

@@ -43,6 +43,7 @@ from raglift.records import Experiment
 from raglift.report.writing import write_report
 from raglift.runcopy import open_folder
 from raglift.runfolder import STAGES, RunFolder, hash_content, recover_lines, write_json
+from raglift.sanitization import quote_command
 from raglift.shelf.interface import ModelShelf
 from raglift.shelf.opening import create_shelf
 from raglift.storedrun import read_run
@@ -323,7 +324,7 @@ def grade_answers(run: Run, grader: str | None = None) -> None:
             f"grader: {name}",
             "no verdicts yet",
             "people's verdicts",
-            f"raglift review {run.folder.place}, then run again",
+            quote_command("raglift", "review", run.folder.place) + ", then run again",
         )
 
 

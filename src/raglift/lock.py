@@ -45,7 +45,8 @@ def read_holder(lock: Path) -> dict[str, Any] | None:
 
 def _take(lock: Path) -> int:
     while True:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CREAT, 0o644)
+        # Through a link the text below would be written over some file outside the folder.
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_still_there(descriptor, lock):

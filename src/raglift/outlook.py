@@ -16,6 +16,7 @@ from raglift.progress import show_progress
 from raglift.records import Example, Experiment, Question
 from raglift.retrieval.evaluation import evaluate_retriever
 from raglift.runfolder import RunFolder, hash_content
+from raglift.sanitization import quote_command
 from raglift.statistics.power import Plan, detectable_lift, questions_needed
 
 if TYPE_CHECKING:  # it brings torch and transformers
@@ -144,9 +145,10 @@ def list_next_steps(survey: Survey, config: Config, name: str, folder: str) -> l
     outlook, lengths, cost = survey.outlook, survey.lengths, survey.cost
     steps = []
     if outlook.draft_rubrics:
+        lint = quote_command("raglift", "check", name, "--lint")
         steps.append(
             f"read the {outlook.draft_rubrics} drafted rubrics in {folder}/questions.jsonl, widen them and take out "
-            f'"draft"; raglift check {name} --lint shows what looks doubtful'
+            f'"draft"; {lint} shows what looks doubtful'
         )
     if outlook.near_overlaps:
         steps.append("reword the evaluation questions that nearly repeat a training question")
@@ -161,7 +163,7 @@ def list_next_steps(survey: Survey, config: Config, name: str, folder: str) -> l
         steps.append("lower train.batch_size or answer.questions_per_batch, or free memory: it will not fit")
     if cost is not None and cost.train_seconds > LONG_TRAINING:
         steps.append("train on a GPU, with fewer train.epochs or fewer --arms: it will take hours here")
-    return [*steps, f"raglift run {name}"]
+    return [*steps, quote_command("raglift", "run", name)]
 
 
 def _cut_triples(question: str) -> frozenset[str]:

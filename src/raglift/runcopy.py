@@ -40,6 +40,8 @@ PRIVATE = {"checkpoints", "export", "lock", NOTE, ".grades.human.jsonl.count"}
 # What people and other programs read lies under its own name too, as the last command that ended left it.
 PAGES = re.compile(r"(.*/)?(report|sweep)\.\w+|comparison\.json|table\.csv|answers\.log|adapters/.+")
 
+UNREADABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
 Checksums = Mapping[str, str]
 
 
@@ -314,7 +316,7 @@ def open_folder(place: Path | str) -> RunFolder:
     InputError for an address that cannot be read.
     """
     if not is_address(place):
-        return RunFolder(Path(place))
+        return RunFolder(check_path(Path(place)))
     copy = RunCopy(str(place))
     try:
         if not read_holder(copy.lock):  # else another process on this machine works in it, and it is the newest
@@ -323,6 +325,14 @@ def open_folder(place: Path | str) -> RunFolder:
     except StorageError as error:
         raise InputError(copy.place, error.reason, EXAMPLE, f"keys come from the environment: {CREDENTIALS}") from None
     return copy
+
+
+def check_path(folder: Path) -> Path:
+    """The folder; InputError for a name that libraries of other languages cannot read."""
+    if UNREADABLE.search(str(folder.absolute())):
+        fix = "choose another folder with --run DIR"
+        raise InputError(str(folder), "line breaks, control characters or no UTF-8 in its name", "a plain path", fix)
+    return folder
 
 
 def join_folder(place: str) -> RunFolder:

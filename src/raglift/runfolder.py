@@ -20,6 +20,7 @@ from raglift.datasets import dump_line
 from raglift.errors import InputError, RunError
 from raglift.lock import hold_file, read_holder
 from raglift.progress import say
+from raglift.sanitization import quote_command
 
 # In the order in which a run makes them; a stage reads what stands before it.
 STAGES = ("tune", "index", "rank", "train", "answer", "grade", "compare", "report")
@@ -28,6 +29,11 @@ DISK_WORDS = {
     errno.ENOSPC: re.compile(r"no space left|os error 28|errno 28|PytorchStreamWriter failed writing", re.I),
     errno.EROFS: re.compile(r"read-only file system|os error 30|errno 30", re.I),
 }
+# Of what kind the manifest's values are; somebody else may have written it.
+SHAPES: dict[str, type] = {
+    "config": dict, "versions": dict, "times": dict, "stages": dict, "source": str, "experiment": str,
+    "answer_rows": int,
+}  # fmt: skip
 SEAL = re.compile(rb', "check": "([0-9a-f]{16})"}$')
 LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}")  # the temporary file of a process that was killed while it wrote
 
@@ -108,7 +114,8 @@ def append_lines(file: Path, rows: Iterable[dict[str, Any]]) -> None:
     data = b"".join(seal_line(row) for row in rows)
     with explain_disk_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a+b") as stream:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)  # see `lock`
+        with os.fdopen(descriptor, "a+b") as stream:
             end = stream.seek(0, os.SEEK_END)
             is_torn = end > 0 and os.pread(stream.fileno(), 1, end - 1) != b"\n"
             try:
@@ -142,7 +149,7 @@ def _read_line(line: bytes) -> dict[str, Any] | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) else None
+    return row if isinstance(row, dict) and isinstance(row.get("key", ""), str) else None
 
 
 def recover_lines(file: Path) -> list[dict[str, Any]]:
@@ -207,8 +214,10 @@ def _read_sealed(file: Path) -> dict[str, Any]:
     checksum = value.pop("checksum", None)
     if checksum is not None and checksum != hash_content(value):
         raise ValueError("its checksum differs")
+    if not all(isinstance(value.get(name, kind()), kind) for name, kind in SHAPES.items()):
+        raise ValueError("a value is of another kind")
     stages = value.get("stages", {})
-    if not isinstance(stages, dict) or not all(
+    if not all(
         isinstance(noted, dict) and isinstance(noted.get("files"), dict) and "made_from" in noted
         for noted in stages.values()
     ):
@@ -378,10 +387,18 @@ class RunFolder:
                 say(f"{self.path / damage.file}: damaged ({damage.reason}): what is lost is left out")
             if damage.stage in before:
                 holder = read_holder(self.lock)
-                again = f"raglift run {self.read_manifest().get('source')} --run {self.place} makes just that again"
+                again = f"{self._write_repair(damage)} makes just that again"
                 if holder:
                     again = f"wait for process {holder.get('process')}, which works on this run"
                 raise RunError(f"{self.path / damage.file}: damaged ({damage.reason})\n  to do: {again}")
+
+    def _write_repair(self, damage: Damage) -> str:
+        """The command that makes a damaged file again, by the run's settings: `run` would need its options again."""
+        if damage.stage == "tune":
+            return quote_command("raglift", "tune-retriever", self.read_manifest().get("source"), "--run", self.place)
+        verb = "index" if damage.stage == "rank" else damage.stage
+        grader = ("--grader", damage.file.split(".")[1]) if verb == "grade" else ()
+        return quote_command("raglift", verb, self.place, *grader)
 
     def _name_stage(self, file: Path) -> str:
         name = file.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from typing import Any
 
 # Escape sequences start with a C0 or C1 control; bidi controls reorder what is read; the others are
@@ -31,6 +32,11 @@ def clean_line(text: str) -> str:
 def escape_json(text: str) -> str:
     """JSON text of the same value in which no character is obeyed by a terminal or cannot be encoded."""
     return _UNSAFE.sub(_escape_character, text)
+
+
+def quote_command(*words: object) -> str:
+    """A command to type: no shell obeys what stands in the name of a folder."""
+    return shlex.join(str(word) for word in words)
 
 
 def clean_values(value: Any) -> Any:

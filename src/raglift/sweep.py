@@ -18,7 +18,7 @@ from raglift.experiment import Run, list_training_jobs, name_training, open_run,
 from raglift.progress import say
 from raglift.report.sweep import write_sweep
 from raglift.runcopy import join_place, open_folder
-from raglift.runfolder import RunFolder, append_lines, recover_lines
+from raglift.runfolder import RunFolder, append_lines, hash_content, recover_lines
 from raglift.statistics.multiplicity import adjust_holm
 
 MOST_NAME = 100  # characters of a setting's folder
@@ -36,7 +36,10 @@ class Setting:
 
     @property
     def folder(self) -> str:
-        return re.sub(r"[^\w.=,+-]+", "-", self.name.replace(", ", ","))[:MOST_NAME]
+        name = re.sub(r"[^\w.=,+-]+", "-", self.name.replace(", ", ","))
+        if len(name) <= MOST_NAME:
+            return name
+        return f"{name[: MOST_NAME - 9]}-{hash_content(self.name)[:8]}"  # what is cut away may be all that differs
 
     def list_overrides(self) -> list[str]:
         """As `--set` takes them."""

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import traceback
+from pathlib import Path
 from typing import Any, NoReturn
 
 # In the order in which `raglift --help` lists their commands.
@@ -15,6 +16,7 @@ from raglift.engines import count_processes
 from raglift.errors import Interruption, RagliftError
 from raglift.offline import prepare_network
 from raglift.progress import say
+from raglift.sanitization import quote_command
 
 __all__ = ["app", "bench", "chat", "export", "grading", "main", "search", "stages", "starting"]
 
@@ -22,6 +24,12 @@ __all__ = ["app", "bench", "chat", "export", "grading", "main", "search", "stage
 def stop_politely(signum: int, frame: Any) -> NoReturn:
     """SIGTERM ends like Ctrl-C: files are whole, the same command goes on."""
     raise Interruption
+
+
+def name_command() -> str:
+    """The command that was given, to type again."""
+    program = Path(sys.argv[0]).name
+    return quote_command(*(("python", "-m", "raglift") if program == "__main__.py" else (program,)), *sys.argv[1:])
 
 
 def run_command() -> None:
@@ -58,7 +66,7 @@ def main() -> None:
         say(f"error: {error}")
         sys.exit(error.exit_status)
     except Interruption:
-        say("stopped; what is finished is kept. To go on, give the same command again: " + " ".join(sys.argv))
+        say(f"stopped; what is finished is kept. To go on, give the same command again: {name_command()}")
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)

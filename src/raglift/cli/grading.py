@@ -10,6 +10,7 @@ import typer
 
 from raglift.cli.options import AS_JSON, EXPERIMENT, OVERRIDES, RUN_DIR, app, print_json, run_stage, show
 from raglift.errors import InputError, suggest_name
+from raglift.sanitization import quote_command
 
 if TYPE_CHECKING:
     pass
@@ -97,7 +98,7 @@ def grade_run_folder(run_dir: str, grader: str | None, overrides: list[str]) -> 
     """Grade a run with its own grader or the named one."""
     from raglift.experiment import grade_answers
 
-    check_grader(grader, f"raglift review {run_dir}: people grade there")
+    check_grader(grader, quote_command("raglift", "review", run_dir) + ": people grade there")
     opened = run_stage(run_dir, "grade", lambda run: grade_answers(run, grader), overrides)
     show(f"grades: {opened.folder.locate(opened.folder.grades(grader or opened.config.grader))}")
 

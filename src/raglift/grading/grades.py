@@ -13,6 +13,7 @@ from raglift.errors import InputError, RunError, suggest_name
 from raglift.progress import show_progress
 from raglift.records import Answer, Experiment, Grade, Question, Rubric, Verdict
 from raglift.runfolder import RunFolder, recover_lines, write_atomically
+from raglift.sanitization import quote_command
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ def check_row(row: Mapping[str, Any], file: Path) -> None:
     texts = all(isinstance(row.get(name), str) for name in ("key", "question_id", "reason", "grader"))
     evidence = row.get("evidence", [])
     if not texts or row.get("verdict") not in get_args(Verdict) or not isinstance(evidence, list):
-        raise RunError(f"{file}: a row is no grade: {str(dict(row))[:120]}\n  to do: raglift grade {file.parent}")
+        again = quote_command("raglift", "grade", file.parent)
+        raise RunError(f"{file}: a row is no grade: {str(dict(row))[:120]}\n  to do: {again}")
 
 
 def settle_grade(rows: Sequence[dict[str, Any]]) -> Grade:

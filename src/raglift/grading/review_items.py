@@ -12,6 +12,7 @@ from raglift.config import Config
 from raglift.errors import InputError
 from raglift.records import Answer, Experiment, Question
 from raglift.runfolder import RunFolder, hash_content, recover_lines
+from raglift.sanitization import quote_command
 
 Scope = Literal["compared", "all", "sample"]
 
@@ -49,7 +50,10 @@ def read_reviewable(folder: RunFolder, experiment: Experiment) -> list[Answer]:
             chosen[place] = answer
     if not chosen:
         raise InputError(
-            str(folder.answers), "no answers to grade", "a run with answers", f"raglift answer {folder.path}"
+            str(folder.answers),
+            "no answers to grade",
+            "a run with answers",
+            quote_command("raglift", "answer", folder.path),
         )
     return list(chosen.values())
 

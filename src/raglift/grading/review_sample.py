@@ -13,6 +13,7 @@ from raglift.grading.grades import read_grades
 from raglift.grading.review_items import choose_compared
 from raglift.records import Answer, Experiment
 from raglift.runfolder import RunFolder, write_json
+from raglift.sanitization import quote_command
 from raglift.statistics.ppi import draw_labels, labels_needed
 
 WIDENING = 1.25  # the corrected interval may be this much wider than if every answer were graded by hand
@@ -72,7 +73,7 @@ def draw_sample(folder: RunFolder, config: Config, compared: Sequence[Answer], l
             str(folder.grades(grader)),
             "no verdicts on the compared answers",
             "a graded run: the sample is drawn by arm and verdict",
-            f"raglift grade {folder.path}, or review without --sample",
+            quote_command("raglift", "grade", folder.path) + ", or review without --sample",
         )
     wanted = count_labels(folder, len(scored)) if labels is None else labels
     if not 1 <= wanted <= len(scored):
@@ -108,5 +109,5 @@ def read_interval(folder: RunFolder) -> tuple[float, float]:
             str(folder.comparison),
             "no interval of the lift",
             "a compared run, to tell how many answers to draw",
-            f"raglift compare {folder.path}, or say how many with --labels N",
+            quote_command("raglift", "compare", folder.path) + ", or say how many with --labels N",
         ) from None

@@ -15,6 +15,7 @@ from raglift.importing.mapping import map_rows, parse_mapping
 from raglift.importing.rows import Material
 from raglift.importing.tables import read_table
 from raglift.importing.writing import NewExperiment, write_built, write_templates
+from raglift.sanitization import quote_command
 
 
 @dataclass(frozen=True)
@@ -105,4 +106,4 @@ def describe_new(made: NewExperiment) -> Sequence[str]:
         lines.append(f"{made.passages} passages, {made.examples} training rows, questions: {counts}")
     lines.append(f"experiment: {made.folder}")
     todo = "fill in train.jsonl and questions.jsonl, then: " if made.is_template else ""
-    return [*lines, f"next: {todo}raglift check {made.folder}"]
+    return [*lines, f"next: {todo}{quote_command('raglift', 'check', made.folder)}"]

@@ -19,7 +19,7 @@ from raglift.report.places import hide_settings, is_local
 from raglift.report.reasons import name_kind
 from raglift.report.trust import Trust, gather_trust
 from raglift.runfolder import RunFolder, hash_content, recover_lines
-from raglift.sanitization import clean_line, clean_values
+from raglift.sanitization import clean_line, clean_values, quote_command
 
 
 @dataclass(frozen=True)
@@ -173,18 +173,15 @@ def read_settled_manifest(folder: RunFolder) -> dict[str, Any]:
 
 def read_comparison(file: Path) -> dict[str, Any]:
     """comparison.json with clean texts and without NaN."""
+    again = quote_command("raglift", "compare", file.parent)
     try:
         value = json.loads(file.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except FileNotFoundError:
-        raise InputError(
-            str(file), "no such file", "a compared run", f"raglift compare {file.parent} makes it"
-        ) from None
+        raise InputError(str(file), "no such file", "a compared run", f"{again} makes it") from None
     except (OSError, ValueError) as error:
-        raise RunError(
-            f"{file}: cannot be read ({error})\n  to do: raglift compare {file.parent} makes it anew"
-        ) from None
+        raise RunError(f"{file}: cannot be read ({error})\n  to do: {again} makes it anew") from None
     if not isinstance(value, dict) or not all(isinstance(value.get(side), dict) for side in ("a", "b")):
-        raise RunError(f"{file}: no comparison of two arms\n  to do: raglift compare {file.parent} makes it anew")
+        raise RunError(f"{file}: no comparison of two arms\n  to do: {again} makes it anew")
     cleaned: dict[str, Any] = clean_values(value)
     return cleaned
 

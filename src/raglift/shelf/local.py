@@ -32,6 +32,7 @@ from raglift.progress import say
 from raglift.prompts import PromptWriter
 from raglift.records import Experiment
 from raglift.runfolder import RunFolder, hash_content, hash_file
+from raglift.sanitization import quote_command
 from raglift.shelf.interface import ModelShelf
 
 MEMORY_SHARE = 0.7  # of the free memory that copies may take
@@ -86,7 +87,7 @@ class LocalShelf(ModelShelf):
                 str(self.folder.adapter(tuning, seed)),
                 "not trained yet",
                 "an adapter",
-                f"raglift train {self.folder.place}",
+                quote_command("raglift", "train", self.folder.place),
             )
         return hash_content(self.identity, hash_file(self.folder.weights(tuning, seed)))
 
