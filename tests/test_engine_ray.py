@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import psutil
 import pytest
 import torch
 
+from conftest import write_experiment
 from judge_fixture import Response, Seen, reply_verdict, run_server
 from raglift.config import JudgeConfig
 from raglift.engines import Needs, open_engine
@@ -37,6 +39,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noq
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 
 
+SETTINGS = ["precision=float32", "arms=sft.none,rag-sft.oracle", "answer.questions_per_batch=1"]
 DEADLINE = 300.0  # seconds that a thing may take on the slowest machine before the test gives up
 
 # The command line in a process of its own, which waits in the middle of answering until the node has been killed.
@@ -88,6 +91,7 @@ def sleep(unit, meter):
 
 signal.signal(signal.SIGTERM, stop_politely)
 engine = open_engine("ray")
+engine.start()
 assert engine._board is None, "it starts while the command does something else"
 engine._wait_for_start()
 engine._board = ray.remote(SlowBoard).options(num_cpus=0).remote()
@@ -121,8 +125,26 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def engine(cluster: Any) -> Iterator[Any]:
     opened = open_engine("ray", cluster.address)
+    opened.call(name_node, 0)  # it is connected from here on
     yield opened
     opened.close()
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """An experiment, and what the local engine made of it."""
+
+    experiment: Path
+    folder: Path
+    comparison: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def local(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> LocalRun:
+    """What each run by Ray has to equal."""
+    home = tmp_path_factory.mktemp("local")
+    experiment = write_experiment(home / "tiny", tiny_model)
+    return LocalRun(experiment, home / "run", run_experiment(open_run(str(experiment), home / "run", SETTINGS)))
 
 
 def wait_until(ripe: Callable[[], bool]) -> bool:
@@ -205,18 +227,15 @@ def has_ended(process: int) -> bool:
         return True
 
 
-def test_a_killed_node_loses_nothing(cluster: Any, engine: Any, tiny_experiment: Path, tmp_path: Path) -> None:
-    settings = ["precision=float32", "arms=sft.none,rag-sft.oracle", "answer.questions_per_batch=1"]
-    local = open_run(str(tiny_experiment), tmp_path / "local", settings)
-    comparison = run_experiment(local)
-    expected = read_rows(tmp_path / "local")
+def test_a_killed_node_loses_nothing(cluster: Any, engine: Any, local: LocalRun, tmp_path: Path) -> None:
+    expected = read_rows(local.folder)
     doomed = add_node(cluster)
     command = [sys.executable, "-c", PAUSED_RUN, str(tmp_path), "3", str(DEADLINE)]
-    command += ["run", str(tiny_experiment), "--run", str(tmp_path / "ray"), "--json"]
+    command += ["run", str(local.experiment), "--run", str(tmp_path / "ray"), "--json"]
     command += ["--engine", "ray", "--address", cluster.address]
     with kill_when(cluster, doomed, (tmp_path / "paused").exists) as killed:
         process = subprocess.Popen(
-            [*command, *(part for one in settings for part in ("--set", one))],
+            [*command, *(part for one in SETTINGS for part in ("--set", one))],
             env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
@@ -230,29 +249,27 @@ def test_a_killed_node_loses_nothing(cluster: Any, engine: Any, tiny_experiment:
             process.wait()
     assert process.returncode == 0, err
     assert err.count(" s, torch.float32 on cpu") >= 2, "both nodes loaded the model"
-    assert json.loads(out) == comparison, "and nothing else on standard output"
+    assert json.loads(out) == local.comparison, "and nothing else on standard output"
     assert read_rows(tmp_path / "ray") == expected
-    assert read_weights(tmp_path / "ray") == read_weights(tmp_path / "local") != []
+    assert read_weights(tmp_path / "ray") == read_weights(local.folder) != []
 
 
 def test_nodes_that_share_nothing_but_an_address(
-    cluster: Any, engine: Any, tiny_experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Any, engine: Any, local: LocalRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The driver and a second node have caches of their own, and so has the first: adapters go through the storage."""
     pytest.importorskip("obstore", reason="the extra raglift[storage] is not installed")
-    settings = ["precision=float32", "arms=sft.none,rag-sft.oracle", "answer.questions_per_batch=1"]
-    comparison = run_experiment(open_run(str(tiny_experiment), tmp_path / "local", settings))
     monkeypatch.setenv("RAGLIFT_CACHE", str(tmp_path / "second"))
     second = cluster.add_node(num_cpus=1)
     monkeypatch.setenv("RAGLIFT_CACHE", str(tmp_path / "driver"))
-    run = open_run(str(tiny_experiment), (tmp_path / "storage").as_uri(), settings)
+    run = open_run(str(local.experiment), (tmp_path / "storage").as_uri(), SETTINGS)
     run.engine = engine
     with run.folder.hold_lock():
         found = run_experiment(run)
     cluster.remove_node(second)
-    assert found == comparison
-    assert read_rows(run.folder.path) == read_rows(tmp_path / "local")
-    assert read_weights(run.folder.path) == read_weights(tmp_path / "local") != []
+    assert found == local.comparison
+    assert read_rows(run.folder.path) == read_rows(local.folder)
+    assert read_weights(run.folder.path) == read_weights(local.folder) != []
     assert run.folder.path.is_relative_to(tmp_path / "driver")
     (there,) = (tmp_path / "second" / "runs").iterdir()
     assert read_weights(there), "the second node computed in a folder of its own"

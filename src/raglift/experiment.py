@@ -36,6 +36,7 @@ from raglift.grading.graders import GRADERS
 from raglift.grading.grades import grade_run, read_grades
 from raglift.grading.judge import JudgeGrader
 from raglift.machine import describe_machine, read_peak_memory
+from raglift.models.identity import is_at_hand
 from raglift.preflight import check_experiment, check_rubrics, check_settings
 from raglift.progress import say
 from raglift.prompts import PromptContext
@@ -98,6 +99,13 @@ class Run:
     @cached_property
     def models(self) -> ModelShelf:
         return create_shelf(self.folder, self.config)
+
+    def compute_with(self, engine: Engine) -> None:
+        """Take an engine, which starts beside what follows; InputError before that for a model that is nowhere."""
+        if not self.config.is_remote and not is_at_hand(self.config.model):
+            _ = self.models.prompts  # its tokenizer is loaded
+        self.engine = engine
+        engine.start()
 
     def check_model(self) -> None:
         """Once: the experiment's texts go through the model."""

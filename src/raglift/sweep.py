@@ -85,7 +85,7 @@ def run_sweep(
         comparisons = []
         for number, (setting, run) in enumerate(zip(settings, runs, strict=True)):
             say(f"setting {number + 1} of {len(settings)}: {setting.name}")
-            run.engine = engine
+            run.compute_with(engine)
             if number:
                 run.models.adopt(runs[number - 1].models)
                 del runs[number - 1].models  # its memory is wanted

@@ -48,9 +48,9 @@ def run_stage(
     from raglift.experiment import reopen_run
 
     opened = reopen_run(run_dir, judge_overrides, name)
-    if engine is not None:
-        opened.engine = engine
     with opened.folder.hold_lock():
+        if engine is not None:
+            opened.compute_with(engine)
         stage(opened)
     return opened
 

@@ -53,7 +53,7 @@ def run(  # noqa: PLR0913, PLR0917 - options, not parameters
 
       raglift run my-experiment --set train.epochs=5,10,20 --set lora.rank=8,64
     """
-    with closing(open_engine(engine, address)) as opened:  # a cluster starts beside the imports
+    with closing(open_engine(engine, address)) as opened:
         from raglift.sweep import expand_settings
 
         work = sweep_settings if expand_settings(overrides or [])[1] else run_one
@@ -69,7 +69,7 @@ def run_one(
     from raglift.report.summary import print_summary
 
     opened = open_run(experiment, run_dir, overrides, **options)
-    opened.engine = engine
+    opened.compute_with(engine)
     with opened.folder.hold_lock():
         comparison = run_experiment(opened)
     if as_json:

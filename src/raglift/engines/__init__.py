@@ -34,6 +34,10 @@ class Needs:
 class Engine(Protocol):
     """Computes independent units of work."""
 
+    def start(self) -> None:
+        """Begin to start what it computes with, beside what the command does meanwhile; when the input is checked."""
+        ...
+
     def compute(
         self,
         description: str,

@@ -11,6 +11,9 @@ from raglift.progress import Meter, show_progress
 class LocalEngine:
     """Computes here, in the units' order."""
 
+    def start(self) -> None:
+        """Nothing to start."""
+
     def compute(
         self,
         description: str,

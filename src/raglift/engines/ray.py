@@ -27,6 +27,7 @@ from ray.exceptions import ActorUnschedulableError, RayActorError, RayError, Ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raglift.engines import Needs, Result, Unit
+from raglift.engines.address import check_address, explain_address
 from raglift.errors import InputError, RunError
 from raglift.progress import Meter, redirect_lines, say, show_progress
 
@@ -109,10 +110,10 @@ def start_ray(address: str | None) -> tuple[Any, float]:
     try:
         ray.init(address or "local", **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"--address {address}", f"no Ray cluster answers ({str(error).splitlines()[0][:200]})",
-            "the address of a cluster's head node", "ray start --head on that node says it",
-        ) from None  # fmt: skip
+        reason = str(error).splitlines()[0][:200]
+        if address is None:
+            raise RunError(f"Ray cannot be started on this machine ({reason})\n  to do: see /tmp/ray") from None
+        raise explain_address(address, f"Ray cannot connect ({reason})", "see `ray status` there") from None
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
     return board, time.monotonic() - started
@@ -122,14 +123,15 @@ class RayEngine:
     """Computes on a cluster.
 
     Args:
-        address: of a running cluster (`host:port`, `auto`); None starts one on this machine alone, on loopback, beside
-            what the command imports and plans in the meantime.
+        address: of a running cluster (`host:port`, `auto`), InputError where none answers; None starts one on this
+            machine alone, on loopback.
     """
 
     def __init__(self, address: str | None) -> None:
-        # Ray prints what its own processes log, at any time and to standard output, which is for results alone.
+        if address is not None:
+            check_address(address)
+        self._address = address
         self._silence = ExitStack()
-        self._silence.enter_context(redirect_stdout(self._silence.enter_context(open_nowhere())))
         # The kernel kills Ray's processes when the thread that started them ends, so this one stays. It waits for Ray
         # too: a signal that arrives in Ray's core is an error there, and here it ends the command as it should.
         self._thread = ThreadPoolExecutor(1)
@@ -138,16 +140,18 @@ class RayEngine:
         self._nodes = self._calls = 0
         self._senders: dict[str, Any] = {}  # by node, the one whose turn was longest ago first
         self._lock = threading.Lock()
-        self._start: Future[tuple[Any, float]] = Future()
-        if address is None:
-            self._start = self._thread.submit(start_ray, None)
-            return
-        try:  # a wrong one is known at once, and asking for it can be stopped
-            self._start.set_result(start_ray(address))
-            self._wait_for_start()
-        except BaseException:
-            self.close()
-            raise
+        self._start: Future[tuple[Any, float]] | None = None
+
+    def start(self) -> None:
+        """See `Engine`."""
+        self._begin()
+
+    def _begin(self) -> Future[tuple[Any, float]]:
+        if self._start is None:
+            # Ray prints what its own processes log, at any time and to standard output, which is for results alone.
+            self._silence.enter_context(redirect_stdout(self._silence.enter_context(open_nowhere())))
+            self._start = self._thread.submit(start_ray, self._address)
+        return self._start
 
     def compute(
         self,
@@ -210,7 +214,8 @@ class RayEngine:
 
     def close(self) -> None:
         """Leave the cluster; end it where it was started here."""
-        self._ask(ray.shutdown)
+        if self._start is not None:
+            self._ask(ray.shutdown)
         self._thread.shutdown()
         self._silence.close()
 
@@ -220,7 +225,7 @@ class RayEngine:
     def _wait_for_start(self) -> None:
         with self._lock:
             if self._board is None:
-                self._board, seconds = self._start.result()
+                self._board, seconds = self._begin().result()
                 self._nodes = len(list_nodes())
                 if threading.current_thread() is threading.main_thread():
                     for number, handler in self._handlers.items():

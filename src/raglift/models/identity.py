@@ -7,6 +7,13 @@ from typing import Any
 
 from raglift.runfolder import hash_content, hash_file
 
+EMBEDDED_GEMMA = "gemma3-270m"  # the model that comes as a package
+
+
+def is_at_hand(name: str) -> bool:
+    """Whether the model lies on this machine for certain; else only loading it tells."""
+    return name == EMBEDDED_GEMMA or (Path(name) / "config.json").is_file()
+
 
 def identify_model(name: str, folder: Path, precision: str) -> str:
     """A hash of name, precision and, for a folder, of its config and the sizes and heads of its weights."""

@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 from raglift.config import Config
 from raglift.errors import InputError
 from raglift.machine import locate_cache
-from raglift.models.identity import identify_model
+from raglift.models.identity import EMBEDDED_GEMMA, identify_model
 from raglift.offline import check_hub
 from raglift.prompts import PromptWriter
 from raglift.runfolder import hash_file
@@ -246,4 +246,4 @@ def parse_gguf_once() -> Iterator[None]:
         gguf.GGUFReader = original
 
 
-EMBEDDED: dict[str, Callable[[], Path]] = {"gemma3-270m": load_embedded_gemma}
+EMBEDDED: dict[str, Callable[[], Path]] = {EMBEDDED_GEMMA: load_embedded_gemma}
