@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from raglift.grading.normalization import read_letters
 from raglift.grading.reading import Span, read_text
-from raglift.grading.rubric import explain, grade_rubric
+from raglift.grading.rubric import explain_rubric, grade_rubric
 from raglift.grading.terms import load_terms
 from raglift.records import Rubric
 
@@ -76,7 +76,7 @@ def test_no_text_raises(answer: str) -> None:
     result = grade_rubric(RUBRIC, answer, "재현율이 뭐야?", "Recall (재현율)")
     assert result.verdict in ("correct", "incorrect")
     assert result.reason
-    for row in explain(RUBRIC, answer, "재현율이 뭐야?"):
+    for row in explain_rubric(RUBRIC, answer, "재현율이 뭐야?"):
         for words, (start, end) in zip(row.words, row.places, strict=False):
             assert words in read_letters(answer).source[start:end]
 

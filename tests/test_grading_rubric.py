@@ -9,7 +9,7 @@ import pytest
 
 from raglift.datasets import load_questions
 from raglift.errors import InputError
-from raglift.grading.rubric import RubricGrader, check_rubric, explain, grade_rubric, title_of
+from raglift.grading.rubric import RubricGrader, check_rubric, explain_rubric, grade_rubric, title_of
 from raglift.records import Passage, Question, Rubric
 
 RECALL = Rubric(
@@ -71,13 +71,13 @@ def test_a_name_answers_a_question_that_does_not_hold_it() -> None:
 
 def test_explanation_shows_what_matched_and_where() -> None:
     answer = "재현율은 TP/(TP+FN)이야"
-    rows = explain(RECALL, answer, ASKED, TITLE)
+    rows = explain_rubric(RECALL, answer, ASKED, TITLE)
     assert [row.kind for row in rows] == ["general", "must", "must_not", "must_not", "contradiction"]
     assert all(row.fulfilled for row in rows)
     start, end = rows[1].places[0]
     assert answer[start:end] == "TP/(TP+FN)" == rows[1].words[0]
     assert rows[1].matched == "formula: TP / (TP + FN)"
-    wrong = explain(RECALL, "TP/(TP+FN)이 아니라 예측 양성의 비율이야", ASKED)
+    wrong = explain_rubric(RECALL, "TP/(TP+FN)이 아니라 예측 양성의 비율이야", ASKED)
     assert [row.fulfilled for row in wrong] == [True, False, False, True, True]
     assert wrong[1].denied == "TP/(TP+FN)"
 
@@ -132,7 +132,7 @@ RECALL_ONLY = Rubric(
 )
 def test_a_remark_about_a_neighbour_is_no_fault(answer: str, right: bool) -> None:
     assert grade_rubric(RECALL_ONLY, answer, ASKED).is_correct is right
-    forbidden = [row for row in explain(RECALL_ONLY, answer, ASKED) if row.kind == "must_not"]
+    forbidden = [row for row in explain_rubric(RECALL_ONLY, answer, ASKED) if row.kind == "must_not"]
     assert all(row.fulfilled for row in forbidden) is right
 
 
@@ -169,7 +169,7 @@ def test_a_second_sentence_against_what_is_known_fails(second: str, right: bool)
     result = grade_rubric(rubric, answer, ASKED)
     assert result.is_correct is right
     assert right or result.reason.startswith("contradiction: ")
-    assert all(row.fulfilled for row in explain(rubric, answer, ASKED)) is right
+    assert all(row.fulfilled for row in explain_rubric(rubric, answer, ASKED)) is right
 
 
 def test_what_the_rubric_asks_for_is_no_contradiction() -> None:

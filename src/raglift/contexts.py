@@ -109,7 +109,7 @@ class ContextResolver:
         for notice in report.list_notices() if report else ():
             say(notice)
         noted = folder.read_manifest().get("stages", {})
-        if report is not None and (report.is_change or "index" not in noted):
+        if report.is_change or "index" not in noted:
             # Its files are written once; only the hint at the newest version is written over.
             found = sorted(place.rglob("*")) if isinstance(place, Path) else []
             files = [file for file in found if file.is_file() and file.suffix != ".json"]

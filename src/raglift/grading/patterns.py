@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from raglift.errors import InputError
@@ -36,6 +37,7 @@ class Pattern(Protocol):
         """The spans of a match that does not count because it is denied."""
 
 
+@lru_cache(maxsize=8192)
 def compile_pattern(source: str, table: TermTable) -> Pattern:
     """Compile one alternative or pattern.
 

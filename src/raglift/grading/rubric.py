@@ -64,8 +64,9 @@ class CompiledRubric:
     """The formulas that `must` asks for."""
 
 
+@lru_cache(maxsize=8192)
 def compile_rubric(rubric: Rubric, table: TermTable) -> CompiledRubric:
-    """Compile all patterns of a rubric.
+    """Compile all patterns of a rubric, once: it is checked, checked against its neighbours, and grades.
 
     Raises:
         InputError: a pattern is not understood.
@@ -75,7 +76,9 @@ def compile_rubric(rubric: Rubric, table: TermTable) -> CompiledRubric:
     return CompiledRubric(must, must_not, tuple(one.formula for group in must for one in group.formulas))
 
 
-_compile_shipped = lru_cache(maxsize=4096)(lambda rubric: compile_rubric(rubric, load_terms()))
+@lru_cache(maxsize=4)
+def _learn_terms(passages: tuple[Passage, ...]) -> TermTable:
+    return load_terms().extended(passages)
 
 
 class RubricGrader:
@@ -88,48 +91,40 @@ class RubricGrader:
     name = "rubric"
 
     def __init__(self, passages: Sequence[Passage] = ()) -> None:
-        self.table = load_terms().extended(passages) if passages else load_terms()
+        self.table = _learn_terms(tuple(passages))
         self._titles = {passage.id: title_of(passage.text) for passage in passages}
-        self._compiled: dict[Rubric, CompiledRubric] = {}
-
-    def compile(self, rubric: Rubric) -> CompiledRubric:
-        """The compiled rubric, from the cache after the first time."""
-        known = self._compiled.get(rubric)
-        if known is None:
-            known = self._compiled[rubric] = compile_rubric(rubric, self.table)
-        return known
 
     def grade(self, question: Question, answer_text: str, rubric: Rubric | None = None) -> RubricResult:
         """Grade one answer, by the question's rubric or by `rubric` (a counterfactual's)."""
         title = self._titles.get(question.passage_id or "", "")
-        compiled = self.compile(rubric or question.rubric)
-        return _grade(compiled, self._read(answer_text), _said(question.question, self.table), _said(title, self.table))
+        return grade_rubric(rubric or question.rubric, answer_text, question.question, title, self.table)
 
     def explain(self, question: Question, answer_text: str, rubric: Rubric | None = None) -> tuple[Requirement, ...]:
         """Every requirement, with what matched and where."""
         title = self._titles.get(question.passage_id or "", "")
-        compiled = self.compile(rubric or question.rubric)
-        asked, named = _said(question.question, self.table), _said(title, self.table)
-        return _explain(compiled, self._read(answer_text), asked, named)
-
-    def _read(self, text: str) -> Reading:
-        return read_text(text, self.table)
+        return explain_rubric(rubric or question.rubric, answer_text, question.question, title, self.table)
 
 
-def grade_rubric(rubric: Rubric, answer: str, question: str = "", title: str = "") -> RubricResult:
-    """Grade one answer by a rubric with the shipped terms.
+def grade_rubric(
+    rubric: Rubric, answer: str, question: str = "", title: str = "", table: TermTable | None = None
+) -> RubricResult:
+    """Grade one answer by a rubric, with the shipped terms or the table's.
 
     Raises:
         InputError: a pattern of the rubric is not understood.
     """
-    table = load_terms()
-    return _grade(_compile_shipped(rubric), read_text(answer, table), _said(question, table), _said(title, table))
+    table = table or load_terms()
+    compiled = compile_rubric(rubric, table)
+    return _grade(compiled, read_text(answer, table), _said(question, table), _said(title, table))
 
 
-def explain(rubric: Rubric, answer: str, question: str = "", title: str = "") -> tuple[Requirement, ...]:
-    """Every requirement of a rubric beside an answer, with the shipped terms."""
-    table = load_terms()
-    return _explain(_compile_shipped(rubric), read_text(answer, table), _said(question, table), _said(title, table))
+def explain_rubric(
+    rubric: Rubric, answer: str, question: str = "", title: str = "", table: TermTable | None = None
+) -> tuple[Requirement, ...]:
+    """Every requirement of a rubric beside an answer; otherwise as `grade_rubric`."""
+    table = table or load_terms()
+    compiled = compile_rubric(rubric, table)
+    return _explain(compiled, read_text(answer, table), _said(question, table), _said(title, table))
 
 
 def check_rubric(rubric: Rubric, question: str = "", title: str = "", table: TermTable | None = None) -> list[str]:
@@ -142,11 +137,9 @@ def check_rubric(rubric: Rubric, question: str = "", title: str = "", table: Ter
     problems += _check_patterns(rubric, table)
     if problems:
         return problems
-    compiled = compile_rubric(rubric, table)
-    asked, named = _said(question, table), _said(title, table)
     for key, examples, wanted in (("pass", rubric.passes, "correct"), ("fail", rubric.fails, "incorrect")):
         for number, example in enumerate(examples):
-            result = _grade(compiled, read_text(example, table), asked, named)
+            result = grade_rubric(rubric, example, question, title, table)
             if result.verdict != wanted:
                 problems.append(f"{key}[{number}] '{example}' is graded {result.verdict}: {result.reason}")
     return problems

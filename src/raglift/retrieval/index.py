@@ -86,7 +86,7 @@ class Row:
 class Index:
     """A built index. `identity` is a hash of everything that decides what a search finds."""
 
-    def __init__(self, table: Any, embedder: Embedder, report: BuildReport | None = None) -> None:
+    def __init__(self, table: Any, embedder: Embedder, report: BuildReport) -> None:
         self.table = table
         self.embedder = embedder
         self.report = report
@@ -272,19 +272,6 @@ def build_index(
         len(changed), len(passages) - len(changed), len(removed), reason, windowed, find_duplicates(passages)
     )
     return Index(table, embedder, report)
-
-
-def open_index(folder: Path | str, embedder: Embedder) -> Index:
-    """An index that was built before; InputError when there is none, or another embedder's."""
-    table, reason = _open_or_reject(folder, embedder)
-    if table is None:
-        raise InputError(
-            str(folder),
-            reason or "no index",
-            f"an index built with {embedder.identity}",
-            "build it with: raglift index RUN_DIR",
-        )
-    return Index(table, embedder)
 
 
 def hash_text(text: str) -> str:

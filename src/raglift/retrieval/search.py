@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -19,14 +18,6 @@ from raglift.runfolder import hash_content
 
 NAME_SCALE = 0.1  # a full name match at weight 1 is worth a tenth in cosine
 CANDIDATES = 200  # in a large index the names re-rank the nearest vectors only
-
-
-class Retriever(Protocol):
-    """Finds passages. An empty list for a question means: nothing found."""
-
-    identity: str
-
-    def search(self, questions: Sequence[str], k: int) -> list[list[Retrieved]]: ...
 
 
 class IndexRetriever:
