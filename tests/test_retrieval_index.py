@@ -171,7 +171,7 @@ def test_a_name_finds_passages_that_use_its_translation(tmp_path: Path) -> None:
 
 
 def test_a_large_index_searches_approximately(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from raglift.retrieval.bench import bench_retrieval
+    from raglift.benchmarks.growth import bench_retrieval
 
     monkeypatch.setattr(index_module, "LARGE", 1000)
     (row,) = bench_retrieval([1500], tmp_path)

@@ -171,6 +171,7 @@ def measure_pair(grading: Grading, a: str, b: str, answers: Sequence[Answer]) ->
 
 
 def describe_kappa(found: Agreement) -> dict[str, Any]:
+    """Of `agreement.json`: answers that both graded, those they agree on, Cohen's kappa with its interval."""
     return {
         "answers": found.answers,
         "agreed": found.agreed,

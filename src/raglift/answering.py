@@ -59,7 +59,7 @@ def list_answering_jobs(folder: RunFolder, batches: Sequence[Batch]) -> list[Ans
 
 
 def answer_on_shelf(unit: tuple[ModelShelf, AnsweringJob], meter: Meter) -> list[dict[str, object]]:
-    """An engine's unit: the rows of a job's answers."""
+    """An engine's unit: the rows of a job's answers. RunError where this node has other weights than were planned."""
     shelf, job = unit
     first = job.missing[0]
     model = shelf.provide(first.arm.tuning, first.seed)

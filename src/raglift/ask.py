@@ -137,7 +137,10 @@ class Asker:
         return self.models.window
 
     def ask(self, prompted: Prompted, on_text: Callable[[str], None] | None = None) -> Reply:
-        """Sample one answer as the run's `answer` settings say; `on_text` gets its pieces while it is written."""
+        """Sample one answer as the run's `answer` settings say; `on_text` gets its pieces while it is written.
+
+        InputError where prompt and answer do not fit into the model's window.
+        """
         decoding = self.config.answer
         window = self.window
         if window is not None and prompted.prompt_tokens + decoding.max_new_tokens > window:

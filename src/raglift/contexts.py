@@ -86,7 +86,10 @@ class ContextResolver:
         return address
 
     def open_retriever(self) -> IndexRetriever:
-        """The search over this run's index, brought in step with the passages; tuned where it was tuned."""
+        """The search over this run's index, brought in step with the passages; tuned where it was tuned.
+
+        RunError where its tuned parts are damaged.
+        """
         settings, folder, place = self.config.retrieval, self.folder, self.locate_index()
         damage = folder.find_damage("tune", "") if settings.tuned else None
         if damage not in (None, "not done yet"):
@@ -106,7 +109,7 @@ class ContextResolver:
                 self.experiment.examples,
             )
         report = retriever.index.report
-        for notice in report.list_notices() if report else ():
+        for notice in report.list_notices():
             say(notice)
         noted = folder.read_manifest().get("stages", {})
         if report.is_change or "index" not in noted:

@@ -23,7 +23,7 @@ RUBRIC_KEYS = {"must", "must_not", "pass", "fail", "draft"}
 
 
 def find_experiment(name_or_folder: str) -> Path:
-    """The folder of an experiment: a path, or the name of a bundled one."""
+    """The folder of an experiment: a path, or the name of a bundled one. InputError where it is neither."""
     folder = Path(name_or_folder)
     if (folder / "experiment.yaml").is_file():
         return folder
@@ -162,7 +162,7 @@ def parse_example(row: dict[str, Any], where: str) -> Example:
 
 
 def parse_question(row: dict[str, Any], where: str) -> Question:
-    """One evaluation item; the rubric may be a draft but not empty."""
+    """One evaluation item; the rubric may be a draft but not empty. InputError for the first field that is wrong."""
     _check_keys(row, QUESTION_KEYS, where)
     split = _read_text(row, "split", where)
     if split not in SPLITS:

@@ -310,7 +310,10 @@ def answer_questions(run: Run) -> None:
 
 
 def grade_answers(run: Run, grader: str | None = None) -> None:
-    """Grade every planned answer with the config's grader, or with another; people grade in the review."""
+    """Grade every planned answer with the config's grader, or with another; people grade in the review.
+
+    InputError where they have graded none.
+    """
     name = grader or run.config.grader
     if name in GRADERS:
         build = GRADERS[name](run.experiment, run.config, run.folder.path / "judge.jsonl")

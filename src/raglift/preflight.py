@@ -29,7 +29,10 @@ def check_settings(experiment: Experiment, config: Config) -> None:
 
 
 def check_arms(experiment: Experiment, config: Config) -> None:
-    """Each arm must find questions it can be asked, the headline's arms must be run and have questions."""
+    """Each arm must find questions it can be asked, the headline's arms must be run and have questions.
+
+    InputError otherwise.
+    """
     arms = config.list_arms()
     if config.is_remote:
         check_remote(config)
@@ -148,6 +151,8 @@ def check_template(prompts: PromptWriter) -> None:
 
 def check_tokenizer(prompts: PromptWriter, window: int, config: Config, experiment: Experiment) -> None:
     """The template holds what it is given, prompt and end token survive the tokenizer, the longest prompt fits.
+
+    InputError for the first that does not.
 
     Args:
         prompts: the run's template over the model's tokenizer.

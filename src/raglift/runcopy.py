@@ -289,6 +289,7 @@ class NodeCopy(RunCopy):
     """
 
     def take(self, folder: Path) -> None:
+        """Fetch the newest files of `folder`; nothing on the leading process's own node."""
         if read_holder(self.lock):
             return
         prefix = self._name(folder) + "/"

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from raglift.benchmarks.growth import SyntheticEmbedder, write_text
 from raglift.config import RetrievalConfig
 from raglift.records import Passage
-from raglift.retrieval.bench import SyntheticEmbedder, write_text
 from raglift.retrieval.embedders import Embedder, Vectors
 from raglift.retrieval.index import Index, Progress, build_index
 from raglift.retrieval.search import IndexRetriever
@@ -130,13 +130,13 @@ def time_by_turns(
 
 
 def search_lancedb(index: Index, query: Vectors) -> list[str]:
-    """The library's own exact search by cosine."""
+    """The library's own exact search by cosine. `query` is (dimensions,)."""
     found = index.table.search(query).distance_type("cosine").limit(DEPTH).select(["id", "_distance"]).to_arrow()
     return [str(name) for name in found["id"].to_pylist()]
 
 
 def search_numpy(vectors: Vectors, query: Vectors) -> list[int]:
-    """All cosines, sorted."""
+    """All cosines, sorted. `vectors` is (passages, dimensions), `query` (dimensions,)."""
     return [int(row) for row in np.argsort(-(vectors @ query))[:DEPTH]]
 
 

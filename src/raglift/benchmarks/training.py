@@ -82,7 +82,10 @@ def bench_training(
 
 
 def bench_shape(name: str, config: Config, steps: int, bar: Bar) -> dict[str, Any]:
-    """The founding training step of a model in a published shape with random weights, here alone."""
+    """The founding training step of a model in a published shape with random weights, here alone.
+
+    InputError for an unknown shape.
+    """
     if name not in SHAPES:
         raise InputError("--shape", repr(name), "one of " + ", ".join(SHAPES))
     loaded = draw_model(name, config)

@@ -107,11 +107,11 @@ def bench_retrieve(
 
       raglift bench retrieve --passages 50000 --sizes none
     """
+    from raglift.benchmarks.growth import bench_retrieval
     from raglift.benchmarks.querying import bench_queries
     from raglift.config import load_config
     from raglift.datasets import find_experiment, load_experiment
     from raglift.progress import show_progress
-    from raglift.retrieval.bench import bench_retrieval
     from raglift.retrieval.embedders import load_embedder
 
     growth = [] if sizes.strip() == "none" else sizes.split(",")

@@ -34,6 +34,7 @@ def read_reviewable(folder: RunFolder, experiment: Experiment) -> list[Answer]:
     Of several that were made for one place (a question or an adapter changed) the one that a grader has graded
     counts, else one that was asked the question as it now stands, else the first in the file, where the answer
     stage puts what is planned. Answers beside an altered passage are left out: right and wrong mean nothing there.
+    InputError where there is none.
     """
     graded = read_machine_keys(folder)
     asked = {question.id: question.question for question in experiment.questions}

@@ -52,7 +52,7 @@ def open_sample(
 
 
 def read_sample(folder: RunFolder) -> ReviewSample | None:
-    """The sample that was drawn for this run; None when none was."""
+    """The sample that was drawn for this run; None when none was. RunError where its file cannot be read."""
     file = folder.path / "review.sample.json"
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
@@ -64,7 +64,10 @@ def read_sample(folder: RunFolder) -> ReviewSample | None:
 
 
 def draw_sample(folder: RunFolder, config: Config, compared: Sequence[Answer], labels: int | None) -> ReviewSample:
-    """Draw anew among the compared answers that the machine grader scored; the same run draws the same answers."""
+    """Draw anew among the compared answers that the machine grader scored; the same run draws the same answers.
+
+    InputError where none is scored, or `labels` is more than there are.
+    """
     grader = "rubric" if config.grader == "human" else config.grader
     grades = read_grades(folder.grades(grader))
     scored = [a for a in compared if a.key in grades and grades[a.key].verdict != "unscored"]

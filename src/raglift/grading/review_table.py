@@ -77,7 +77,7 @@ def import_table(review: Review, file: Path) -> int:
 
 
 def read_rows(review: Review, file: Path) -> Iterator[TableRow]:
-    """Each line of the table, checked."""
+    """Each line of the table, checked. InputError for the first that is wrong."""
     for line, row in _read_cells(file):
         key, word = row["key"].strip(), row["verdict"].strip().casefold()
         item = review.find_item(key)

@@ -91,7 +91,10 @@ def read_plain(file: Path, encoding: str | None) -> str:
 
 
 def read_pdf(file: Path, encoding: str | None) -> str:
-    """The text of a PDF's pages in the order in which they were written, columns too; '' for scanned pages."""
+    """The text of a PDF's pages in the order in which they were written, columns too; '' for scanned pages.
+
+    InputError where it cannot be read.
+    """
     import pypdfium2
 
     try:

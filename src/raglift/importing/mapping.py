@@ -14,7 +14,7 @@ FIELDS = (*REQUIRED, "split", "rubric")
 
 
 def parse_mapping(pairs: Sequence[str]) -> dict[str, str]:
-    """`field=column` texts as given to `--map`."""
+    """`field=column` texts as given to `--map`. InputError for an unknown field, and for one given twice."""
     mapping: dict[str, str] = {}
     for pair in pairs:
         name, equals, column = pair.partition("=")

@@ -50,7 +50,7 @@ def start_experiment(folder: Path, sources: Sources) -> NewExperiment:
 
 
 def check_sources(sources: Sources) -> None:
-    """One kind of rows at a time; a mapping needs a table."""
+    """One kind of rows at a time; a mapping needs a table. InputError otherwise."""
     founding = sources.with_csv or sources.without_csv
     named = [
         name

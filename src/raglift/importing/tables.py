@@ -37,7 +37,10 @@ def read_table(source: str, encoding: str | None = None) -> Table:
 
 
 def read_csv(file: Path, encoding: str | None = None) -> Table:
-    """A CSV file with a header: quoted line breaks, BOM, comma, semicolon or tab."""
+    """A CSV file with a header: quoted line breaks, BOM, comma, semicolon or tab.
+
+    InputError for the first broken line.
+    """
     text, used = decode_text(file, encoding)
     delimiter = choose_delimiter(text)
     notices = [] if used.startswith("utf-8") else [f"{file.name}: read as {used}"]
@@ -75,7 +78,7 @@ def read_json_lines(file: Path, encoding: str | None = None) -> Table:
 
 
 def read_json(file: Path, encoding: str | None = None) -> Table:
-    """A JSON file that holds one list of objects."""
+    """A JSON file that holds one list of objects. InputError where it holds anything else."""
     text, _ = decode_text(file, encoding)
     try:
         values = json.loads(text)
@@ -88,7 +91,7 @@ def read_json(file: Path, encoding: str | None = None) -> Table:
 
 
 def read_parquet(file: Path, encoding: str | None = None) -> Table:
-    """A Parquet file."""
+    """A Parquet file. InputError where it is none."""
     import pyarrow
     from pyarrow import parquet
 

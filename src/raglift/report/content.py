@@ -172,7 +172,10 @@ def read_settled_manifest(folder: RunFolder) -> dict[str, Any]:
 
 
 def read_comparison(file: Path) -> dict[str, Any]:
-    """comparison.json with clean texts and without NaN."""
+    """comparison.json with clean texts and without NaN.
+
+    InputError where there is none, RunError where it cannot be read.
+    """
     again = quote_command("raglift", "compare", file.parent)
     try:
         value = json.loads(file.read_text(encoding="utf-8"), parse_constant=lambda _: None)

@@ -80,6 +80,7 @@ def _fill_forest(canvas: Canvas, content: Content, rows: list[dict[str, Any]], m
 
 
 def draw_lift(canvas: Canvas, scale: Scale, row: dict[str, Any], y: float, headline: bool) -> None:
+    """A row of the forest plot from `y` (pixels) down: its name, its interval and point, the lift in words."""
     name, words = str(row.get("name") or f"{row.get('a')} → {row.get('b')}"), _write_lift(row)
     strong = " strong" if headline else ""
     middle = y + (29 if canvas.narrow else ROW / 2)

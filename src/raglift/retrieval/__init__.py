@@ -1,1 +1,1 @@
-"""Retrieval: embedders, the index, search, the tuned retriever and the contexts it makes."""
+"""Retrieval: embedders, the index, search, the tuned retriever."""

@@ -88,7 +88,10 @@ def compute_gradient(weights: Vectors, batch: Pairs, pool: Vectors, adjustment: 
 
 
 def apply_adapter(weights: Vectors | None, vectors: Vectors) -> Vectors:
-    """Unit vectors along q + Wq; the vectors themselves without weights."""
+    """Unit vectors along q + Wq; the vectors themselves without weights.
+
+    W is (dimensions, dimensions), `vectors` holds a q in each row.
+    """
     return vectors if weights is None else normalize_rows(vectors + vectors @ weights.T)
 
 

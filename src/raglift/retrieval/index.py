@@ -134,7 +134,10 @@ class Index:
         return {passage_id: row for row, passage_id in enumerate(self.ids)}
 
     def search_vectors(self, queries: Vectors, limit: int) -> list[list[Row]]:
-        """The passages nearest to unit vectors by cosine, best first: exact below LARGE rows, else near it."""
+        """The passages nearest to unit vectors by cosine, best first: exact below LARGE rows, else near it.
+
+        `queries` is (questions, dimensions).
+        """
         if self.is_large:
             return [self._search_approximately(query, limit) for query in queries]
         scores = [self.measure_cosines(query) for query in queries]
@@ -163,7 +166,10 @@ class Index:
         return sorted(rows, key=lambda row: (-row.score, row.passage_id))
 
     def search_fused(self, query: Vectors, tokens: Sequence[str], limit: int, fusion: str) -> list[Row]:
-        """The best passages by LanceDB's hybrid search: `hybrid-rrf` by ranks, `hybrid-linear` by scaled scores."""
+        """The best passages by LanceDB's hybrid search: `hybrid-rrf` by ranks, `hybrid-linear` by scaled scores.
+
+        `query` is a unit vector, (dimensions,).
+        """
         from lancedb.query import MatchQuery
         from lancedb.rerankers import LinearCombinationReranker, RRFReranker
 
@@ -386,7 +392,7 @@ def _store(
 
 
 def make_rows(passages: Sequence[Passage], hashes: Sequence[str], vectors: Vectors, schema: Any) -> Any:
-    """The Arrow table that is stored for some passages."""
+    """The Arrow table that is stored for some passages. `vectors` has a row for each."""
     import pyarrow as pa
 
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())

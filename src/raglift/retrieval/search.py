@@ -77,7 +77,7 @@ class IndexRetriever:
         return [found for found in ranked if self.threshold is None or found.score >= self.threshold]
 
     def rank(self, questions: Sequence[str], k: int) -> list[list[Retrieved]]:
-        """The k best passages for each question, whatever their scores."""
+        """The k best passages for each question, whatever their scores. InputError for a question without text."""
         texts = [normalize_text(question).strip() for question in questions]
         if not all(texts):
             raise InputError("question", "empty", "a question with some text", "write a question")
@@ -105,7 +105,7 @@ class IndexRetriever:
         return self.tuned.adapt(vectors) if self.tuned else vectors
 
     def score_all(self, text: str, vector: Vectors) -> Vectors:
-        """The score of every passage, in the order of `index.ids`."""
+        """The score of every passage, in the order of `index.ids`. `vector` is (dimensions,)."""
         scores = self.index.measure_cosines(vector) - float(self.index.mean_vector @ vector)
         return scores + self._score_names(text) if self._uses_names else scores
 

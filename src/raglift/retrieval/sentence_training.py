@@ -68,7 +68,10 @@ def tune_sentence_model(
 
 
 def train_sentence_model(base: str, triples: dict[str, list[str]], seed: int) -> Any:
-    """A SentenceTransformer trained from `base` on columns anchor, positive, negative."""
+    """A SentenceTransformer trained from `base` on columns anchor, positive, negative.
+
+    InputError without the package datasets.
+    """
     try:
         from datasets import Dataset
     except ImportError:

@@ -58,7 +58,7 @@ class TuningTask:
         return HeldOut(scores, np.tile(self.pairs.targets, repeats), np.tile(self.near, (repeats, 1)))
 
     def choose_weight(self, cosines: Vectors, level: Vectors) -> float:
-        """The name weight with the highest held-out MRR; the default when none is better."""
+        """The name weight with the highest held-out MRR; the default when none is better. Shapes as in `score`."""
         mrr = {w: self.score(cosines, level, w).mrr for w in (self.default_weight, *self.weights)}
         return max(mrr, key=lambda weight: mrr[weight])
 

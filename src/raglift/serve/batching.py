@@ -1,4 +1,4 @@
-"""Requests that wait together are answered together: one thread, one batch of one tuning at a time.
+"""Requests that wait together are answered together: for weights that are here, one batch of one tuning at a time.
 
 A model on another server batches by itself: there each request has a thread of its own, up to a number.
 """

@@ -52,6 +52,7 @@ class LocalShelf(ModelShelf):
 
     @cached_property
     def base(self) -> LoadedModel:
+        """The base's weights, loaded when they are first needed."""
         started = time.monotonic()
         name = self.config.model
         say(f"load model {name}")

@@ -41,6 +41,7 @@ class ReviewCoverage:
 
 
 def build_reviews() -> list[Review]:
+    """The judges that are simulated: harsh or lenient on one side, near the ceiling, with few labels, fair."""
     return [
         Review("judge harsh on b", overlooks=(0.05, 0.3), accepts=(0.05, 0.05)),
         Review("judge lenient on a", overlooks=(0.05, 0.05), accepts=(0.4, 0.05)),

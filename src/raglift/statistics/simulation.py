@@ -207,6 +207,7 @@ def measure_share_coverage(
 
 
 def main() -> None:
+    """Print how often the intervals cover: `python -m raglift.statistics.simulation`."""
     parser = argparse.ArgumentParser(
         prog="python -m raglift.statistics.simulation", description=__doc__.splitlines()[0] if __doc__ else ""
     )

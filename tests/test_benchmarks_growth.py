@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from raglift.benchmarks.growth import bench_retrieval, write_text
 from raglift.benchmarks.querying import SyntheticPassages, bench_queries, search_lancedb, search_numpy
 from raglift.records import Passage
-from raglift.retrieval.bench import bench_retrieval, write_text
 from raglift.retrieval.index import build_index
 from retrieval_fixture import LetterEmbedder
 
