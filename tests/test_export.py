@@ -18,6 +18,7 @@ from raglift.experiment import Run, answer_questions, compare_arms, grade_answer
 from raglift.export.logs import write_logs
 from raglift.export.weights import export_weights, push_folder, require_token
 from raglift.grading.grades import read_grades
+from raglift.lock import make_folder
 from serve_fixture import make_run
 
 
@@ -91,6 +92,19 @@ def test_what_lies_in_an_export(run: Run, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not trained"):
         export_weights(run.models, "sft", 5, tmp_path / "none")
     assert not (tmp_path / "none").exists() and [one.name for one in tmp_path.iterdir()] == ["mine"]
+
+
+def test_what_a_killed_export_left_is_removed(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "a [model]"
+    left, other = tmp_path / ".a [model].12345678", tmp_path / ".amodel.12345678"
+    for folder in (left, other):
+        folder.mkdir()
+        (folder / "model.safetensors").write_text("half of it", encoding="utf-8")
+    with make_folder(target) as working:
+        assert not left.exists()
+        export_weights(run.models, "sft", 0, target)
+        assert working.exists(), "another process works in it"
+    assert sorted(one.name for one in tmp_path.iterdir()) == [".amodel.12345678", "a [model]"]
 
 
 def test_nothing_is_pushed_without_a_token(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,9 @@ def test_commas_are_several_values_only_where_a_key_holds_one() -> None:
     assert settings[1].list_overrides() == ["train.epochs=5", "lora.rank=64"]
     assert settings[1].folder == "train.epochs=5,lora.rank=64"
     assert expand_settings(["train.context=oracle,mix"])[1][1].name == "train.context=mix"
+    for twice in ("train.epochs=3", "train.epochs=3,4"):
+        with pytest.raises(InputError, match="given twice"):
+            expand_settings(["train.epochs=1,2", twice])
     assert expand_settings(["train.epochs=5", "nothing.known=1,2"])[1] == []
 
 

