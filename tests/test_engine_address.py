@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import socket
 import sys
 import threading
@@ -24,7 +25,12 @@ pytest.importorskip("ray", reason="the extra raglift[ray] is not installed")
 def started(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     """The addresses of the clusters that were asked for; none is started."""
     asked: list[str | None] = []
-    monkeypatch.setattr("raglift.engines.ray.start_ray", asked.append)
+
+    def start_ray(address: str | None, module: str | None) -> None:
+        assert module is None or importlib.util.find_spec(module)
+        asked.append(address)
+
+    monkeypatch.setattr("raglift.engines.ray.start_ray", start_ray)
     return asked
 
 

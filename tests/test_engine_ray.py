@@ -84,20 +84,20 @@ class SlowBoard(Board):
 def speak(unit, meter):
     say(f"unit {unit} begins")
     time.sleep(0.6)
-    return os.getpid()
+    return os.getpid(), "raglift.shelf.local" in sys.modules
 
 def sleep(unit, meter):
     time.sleep(600)
 
 signal.signal(signal.SIGTERM, stop_politely)
 engine = open_engine("ray")
-engine.start()
+engine.start("raglift.shelf.local")
 assert engine._board is None, "it starts while the command does something else"
 engine._wait_for_start()
 engine._board = ray.remote(SlowBoard).options(num_cpus=0).remote()
 needs = Needs(int(ray.cluster_resources()["CPU"]))
 processes = [process for _, process in engine.compute("speak", speak, range(4), 4, needs)]
-print(len(processes), len(set(processes)), file=sys.__stdout__)
+print(len(processes), len(set(processes)), all(ready for _, ready in processes), file=sys.__stdout__)
 threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
 try:
     list(engine.compute("sleep", sleep, range(2), 2, needs))
@@ -337,7 +337,7 @@ def test_a_cluster_of_its_own() -> None:
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.startswith("ray: 1 node, ")
     units, stopped = ended.stdout.splitlines()
-    assert units == "4 1", "one process, which loads a model once, and no other beside it while it speaks"
+    assert units == "4 1 True", "one process, which has imported what it needs, and no other beside it"
     assert stopped == "stopped", "SIGTERM ends a command as it does without Ray"
     assert "***" not in ended.stderr
 

@@ -105,7 +105,7 @@ class Run:
         if not self.config.is_remote and not is_at_hand(self.config.model):
             _ = self.models.prompts  # its tokenizer is loaded
         self.engine = engine
-        engine.start()
+        engine.start("raglift.shelf.remote" if self.config.is_remote else "raglift.shelf.local")
 
     def check_model(self) -> None:
         """Once: the experiment's texts go through the model."""

@@ -38,7 +38,9 @@ OVERRIDES = Annotated[
 ]
 ARMS = Annotated[str | None, typer.Option(help="Arms to run, comma separated, or 'all' for the 3 × 6 grid.")]
 ENGINE = Annotated[str, typer.Option(help="Where training and answering run: local, or ray for a cluster.")]
-ADDRESS = Annotated[str | None, typer.Option(help="A Ray cluster's address [default: one on this machine alone].")]
+ADDRESS = Annotated[
+    str | None, typer.Option(help="A Ray cluster, host:port or auto [default: one on this machine alone].")
+]
 
 
 def run_stage(

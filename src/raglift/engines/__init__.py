@@ -34,8 +34,12 @@ class Needs:
 class Engine(Protocol):
     """Computes independent units of work."""
 
-    def start(self) -> None:
-        """Begin to start what it computes with, beside what the command does meanwhile; when the input is checked."""
+    def start(self, module: str) -> None:
+        """Begin to start what it computes with, beside what the command does meanwhile; when the input is checked.
+
+        Args:
+            module: where units' work is; what it imports may take longer than starting.
+        """
         ...
 
     def compute(

@@ -11,7 +11,7 @@ from raglift.progress import Meter, show_progress
 class LocalEngine:
     """Computes here, in the units' order."""
 
-    def start(self) -> None:
+    def start(self, module: str) -> None:
         """Nothing to start."""
 
     def compute(

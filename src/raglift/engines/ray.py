@@ -6,6 +6,7 @@ A task costs a few milliseconds, a worker process some seconds once: it stays be
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -20,6 +21,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at import: nothing is reported to anybody
+# Of a cluster that is started here. Worker processes compete with other programs as any process of the user does, not
+# at niceness 15; none is started before it has something to do; nobody reads metrics.
+os.environ.setdefault("RAY_worker_niceness", "0")
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+os.environ.setdefault("RAY_enable_metrics_collection", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the behaviour that Ray announces as its next
 
 import ray
@@ -101,8 +107,26 @@ def start_sender(node: str) -> Any:
     return ray.remote(Sender).options(scheduling_strategy=there, num_cpus=0, max_concurrency=MOST_CALLS).remote()
 
 
-def start_ray(address: str | None) -> tuple[Any, float]:
-    """Connect to a cluster or start one on this machine alone: a board on this node, and the seconds that it took."""
+def begin_workers(module: str) -> None:
+    """Begin the processes of this machine's units: they import a module while the command imports and plans.
+
+    A process of units with a GPU is another one than that of units without: where there are any, none is begun.
+    """
+    total = ray.cluster_resources()
+    cpus = int(total.get("CPU", 1))
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    threads = min(int(wanted), cpus) if wanted.isdecimal() and int(wanted) else cpus
+    if not total.get("GPU"):
+        task = ray.remote(importlib.import_module).options(num_cpus=threads, num_returns=0, max_retries=0)
+        for _ in range(cpus // threads):
+            task.remote(module)
+
+
+def start_ray(address: str | None, module: str | None = None) -> tuple[Any, float]:
+    """Connect to a cluster or start one on this machine alone, with workers that import a module first.
+
+    Returns a board on this node, and the seconds that it took.
+    """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "object_store_memory": STORE_BYTES}
@@ -112,8 +136,12 @@ def start_ray(address: str | None) -> tuple[Any, float]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0][:200]
         if address is None:
-            raise RunError(f"Ray cannot be started on this machine ({reason})\n  to do: see /tmp/ray") from None
+            raise RunError(
+                f"Ray cannot be started on this machine ({reason})\n  to do: see its logs, or --engine local"
+            ) from None
         raise explain_address(address, f"Ray cannot connect ({reason})", "see `ray status` there") from None
+    if address is None and module is not None:
+        begin_workers(module)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
     return board, time.monotonic() - started
@@ -142,15 +170,15 @@ class RayEngine:
         self._lock = threading.Lock()
         self._start: Future[tuple[Any, float]] | None = None
 
-    def start(self) -> None:
+    def start(self, module: str) -> None:
         """See `Engine`."""
-        self._begin()
+        self._begin(module)
 
-    def _begin(self) -> Future[tuple[Any, float]]:
+    def _begin(self, module: str | None = None) -> Future[tuple[Any, float]]:
         if self._start is None:
             # Ray prints what its own processes log, at any time and to standard output, which is for results alone.
             self._silence.enter_context(redirect_stdout(self._silence.enter_context(open_nowhere())))
-            self._start = self._thread.submit(start_ray, self._address)
+            self._start = self._thread.submit(start_ray, self._address, module)
         return self._start
 
     def compute(
