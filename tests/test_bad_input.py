@@ -194,7 +194,6 @@ def test_full_disk_keeps_what_is_finished(
 
 
 def test_interrupt_ends_with_what_to_type_next(tiny_experiment: Path, tmp_path: Path) -> None:
-    import signal
     import time
 
     process = subprocess.Popen(
@@ -202,7 +201,7 @@ def test_interrupt_ends_with_what_to_type_next(tiny_experiment: Path, tmp_path: 
          "--set", "train.epochs=2000"],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    while not (tmp_path / "run" / "training.sft-seed0.jsonl").exists():
+    while not list(tmp_path.glob("run/checkpoints/*/training.sft-seed0.jsonl")) and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=60)

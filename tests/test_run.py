@@ -163,8 +163,8 @@ def test_killed_run_ends_like_the_undisturbed_one(finished: Run, tmp_path: Path,
     command = [sys.executable, "-m", "raglift", "run", str(tmp_path / "tiny"), "--json", "--run", str(killed.path)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    begun = killed.training_log("sft", 0) if stage == "train" else killed.answers
-    while not begun.exists() and process.poll() is None:
+    begun = "checkpoints/*/training.sft-seed0.jsonl" if stage == "train" else "answers.jsonl"
+    while not list(killed.path.glob(begun)) and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -201,6 +201,16 @@ def test_the_advised_command_mends_by_the_settings_of_the_run(finished: Run, tmp
         main()
     assert weights.read_bytes() == good
     assert reopen_run(place, stage="report").folder.read_manifest()["config"] == settings
+
+
+def test_settings_that_are_taken_back_cost_nothing(finished: Run, tmp_path: Path, capfd) -> None:
+    """Training with other settings that fails or is stopped leaves the adapters that are whole as they were."""
+    with pytest.raises(RunError, match=r"lower train\.learning_rate"):
+        run_tiny(tmp_path / "tiny", tmp_path / "run", "train.learning_rate=1e30", "train.max_gradient_norm=1e30")
+    capfd.readouterr()
+    run_tiny(tmp_path / "tiny", tmp_path / "run")
+    said = capfd.readouterr().err
+    assert "again" not in said and "damaged" not in said and "train:" not in said, said
 
 
 def test_a_change_is_shown_where_it_is() -> None:

@@ -89,7 +89,8 @@ def train_adapter(folder: RunFolder, loaded: LoadedModel, config: Config, job: T
     # Named by what it is made from: a checkpoint of other rows or settings is never resumed.
     checkpoints = folder.path / "checkpoints" / f"{job.tuning}-seed{job.seed}-{job.made_from[:8]}"
     log, target = folder.training_log(job.tuning, job.seed), folder.adapter(job.tuning, job.seed)
-    reporter = StepReporter(meter, log, name, 2 * math.log(len(loaded.tokenizer)))
+    # An adapter that is whole keeps its log until another one is, so that settings can be taken back.
+    reporter = StepReporter(meter, checkpoints / log.name, name, 2 * math.log(len(loaded.tokenizer)))
     arguments = build_arguments(config, job.seed, checkpoints, loaded.device)
     check_shares(config, arguments.world_size)
     encoded = [encode_row(loaded, row) for row in job.rows]
@@ -100,6 +101,7 @@ def train_adapter(folder: RunFolder, loaded: LoadedModel, config: Config, job: T
             fit_adapter(model, loaded, arguments, encoded, reporter)
             if arguments.process_index == 0:
                 save_adapter(model, target)
+                write_atomically(log, reporter.log.read_bytes())
         if measure_logit_change(loaded, model) == 0:
             say(f"warning: the adapter of {job.tuning} does not change the model's output; its arms equal the base's")
     except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
