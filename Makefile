@@ -35,7 +35,7 @@ demo: install
 	$(BIN)/raglift run ml-qa-ko
 
 test: develop browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile
 
 check: develop
 	$(BIN)/ruff check src tests scripts

@@ -109,6 +109,7 @@ def test_what_the_allocator_says_is_understood() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**50)
     assert is_out_of_memory(caught.value) and not is_out_of_memory(RuntimeError("shapes differ"))
+    assert is_out_of_memory(RuntimeError("could not create a primitive"))
 
 
 def test_out_of_memory_halves_the_batch_and_changes_no_answer(

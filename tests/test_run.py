@@ -82,6 +82,20 @@ def test_noise_and_prompt_differ_between_arms_only_by_the_passage(finished: Run)
     assert all(finished.config.prompt.not_found in prompt for prompt in absent)
 
 
+def test_more_answers_a_question_keep_those_that_exist(tiny_experiment: Path, tmp_path: Path) -> None:
+    headline = ["precision=float32", "arms=base.oracle,base.none", "compare.a=base.none", "compare.b=base.oracle"]
+    first = run_tiny(tiny_experiment, tmp_path / "run", "answer.samples=1", *headline)
+    kept = recover_lines(first.folder.answers)
+    more = run_tiny(tiny_experiment, tmp_path / "run", "answer.samples=3", *headline)
+    rows = recover_lines(more.folder.answers)
+    assert len(rows) == 3 * len(kept) == len(more.list_keys())
+    assert [row for row in rows if row["sample"] == 0] == kept, "with the seconds that they took"
+    assert more.folder.comparison.exists()
+    whole = run_tiny(tiny_experiment, tmp_path / "whole", "answer.samples=3", *headline)
+    whole_rows = recover_lines(whole.folder.answers)
+    assert {row["key"]: row["text"] for row in rows} == {row["key"]: row["text"] for row in whole_rows}
+
+
 def test_arms_with_the_same_prompt_share_its_answers(
     tiny_experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

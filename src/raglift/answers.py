@@ -63,7 +63,8 @@ def plan_answers(
         identify: (tuning, seed) -> identity of the weights that answer.
         prompts: writes the prompts.
     """
-    decoding = config.answer.model_dump(exclude={"questions_per_batch", "distractors"})
+    # Nothing of one answer depends on how many are asked for, or asked at once.
+    decoding = config.answer.model_dump(exclude={"samples", "questions_per_batch", "distractors"})
     batches = []
     for seed in config.list_seeds():
         by_prompt: dict[tuple[str, str, str], list[PlannedAnswer]] = {}

@@ -49,8 +49,9 @@ class Bar:
         elif time.monotonic() - self.said > PLAIN_INTERVAL and self.done < self.total:
             self.said = time.monotonic()
             elapsed = self.said - self.started
-            left = elapsed / max(self.done - self.skipped, 1) * (self.total - self.done)
-            say(f"{self.description}: {self.done}/{self.total}, {elapsed:.0f} s, about {left:.0f} s left {note}")
+            made = self.done - self.skipped
+            left = f", about {elapsed / made * (self.total - self.done):.0f} s left" if made else ""
+            say(f"{self.description}: {self.done}/{self.total}, {elapsed:.0f} s{left} {note}")
 
     def skip(self, steps: int) -> None:
         """Steps that an earlier process did: they count, but not for the time left."""

@@ -147,7 +147,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether a library ran out of the processor's or the GPU's memory."""
     text = str(error).lower()
     named = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return named or "can't allocate memory" in text or "out of memory" in text
+    # The last is all that oneDNN says when it has no room for what a product needs.
+    return named or any(
+        words in text for words in ("can't allocate memory", "out of memory", "could not create a primitive")
+    )
 
 
 @cache
