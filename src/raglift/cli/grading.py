@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from raglift.cli.options import AS_JSON, EXPERIMENT, OVERRIDES, RUN_DIR, app, print_json, run_stage, show
 from raglift.errors import InputError, suggest_name
 from raglift.sanitization import quote_command
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()
