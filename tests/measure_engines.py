@@ -1,6 +1,6 @@
 """Measure what the Ray engine costs on one machine: the same answers, local and by Ray in turn. Run by hand.
 
-OMP_NUM_THREADS=2 python tests/measure_engines.py runs/ml-qa-ko --arms base.none,sft.none,rag-sft.none --rounds 2
+OMP_NUM_THREADS=2 python tests/measure_engines.py runs/ml-qa-ko --arms base.none,sft.none,sft.oracle,rag-sft.oracle --rounds 2
 """
 
 from __future__ import annotations
