@@ -1,6 +1,7 @@
 """Measure what the Ray engine costs on one machine: the same answers, local and by Ray in turn. Run by hand.
 
-OMP_NUM_THREADS=2 python tests/measure_engines.py runs/ml-qa-ko --arms base.none,sft.none,sft.oracle,rag-sft.oracle --rounds 2
+OMP_NUM_THREADS=2 python tests/measure_engines.py runs/ml-qa-ko --rounds 2 \\
+    --arms base.none,sft.none,sft.oracle,rag-sft.oracle
 """
 
 from __future__ import annotations
